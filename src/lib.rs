@@ -1,0 +1,44 @@
+//! A local HTTP forward proxy for programs that talk to Azure Batch.
+//!
+//! A program sets `HTTPS_PROXY` to it. Requests to a Batch account are opened with a local certificate authority, sent on,
+//! and, when they fail in a way that may be tried again, replayed until they succeed or until trying again would be wrong.
+//! Everything else is tunnelled untouched.
+//!
+//! # Layout
+//!
+//! | module | task | may import |
+//! |---|---|---|
+//! | [`batch`] | pure: what the Batch REST API is: endpoints, operations, error codes, credentials | nothing |
+//! | [`retry`] | pure: what an attempt's outcome means and whether to send again | `batch` |
+//! | [`metrics`] | the Prometheus families and their bounded labels | `retry`, `batch` |
+//! | [`tls`] | certificate authority, leaf certificates, trust files, upstream roots | `batch`, `metrics` |
+//! | [`upstream`] | the pooled client towards Batch; errors that know whether anything was sent | `retry`, `batch`, `tls`, `metrics` |
+//! | [`proxy`] | accept, route, tunnel, intercept, forward: the replay loop | all of the above |
+//! | [`admin`] | metrics, probes and status over HTTP | `metrics`, `tls`, `batch` |
+//! | [`telemetry`], [`shutdown`] | logs; signals and draining | nothing |
+//! | [`config`] | raw TOML and environment, converted once to the settings each module declares | the settings of all of the above |
+//! | [`app`] | composition: bind, then run until drained | everything above |
+//! | [`cli`] | arguments and subcommands | everything |
+//!
+//! `batch` and `retry` never look at a clock, a socket, a file or the environment: time and chance come in as arguments.
+//! `tests/it/layering.rs` reads the imports and fails where this table is broken.
+//!
+//! # The life of a request
+//!
+//! [`proxy::Proxy::serve`] accepts a connection, `serve_conn` reads its first request, `Route::of` decides what it is.
+//! A CONNECT to a Batch host goes to `intercept`, which ends TLS with a leaf made for that host and hands each request inside
+//! to `Forwarder::forward`. That reads the body, then loops: `Upstream::send`, judge the outcome, `RetryPolicy::decide`, wait.
+//! The answer is delivered with a `Proxy-Status` header and its fate is counted.
+
+pub mod admin;
+pub mod app;
+pub mod batch;
+pub mod cli;
+pub mod config;
+pub mod metrics;
+pub mod proxy;
+pub mod retry;
+pub mod shutdown;
+pub mod telemetry;
+pub mod tls;
+pub mod upstream;

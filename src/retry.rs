@@ -1,0 +1,10 @@
+//! What an attempt's outcome means and whether to send the request again, as pure functions and values.
+//!
+//! Time and chance come in as arguments. Sending, waiting and counting is done in [`crate::proxy`].
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod backoff;
+pub mod classify;
+pub mod outcome;
+pub mod policy;
+pub mod retry_after;
