@@ -1,6 +1,7 @@
 //! What an attempt's outcome means and whether to send the request again, as pure functions and values.
 //!
-//! Time and chance come in as arguments. Sending, waiting and counting is done in [`crate::proxy`].
+//! Time and chance come in as arguments. Sending, waiting and counting is done in [`crate::proxy`]. The throttle gate and the
+//! budget will be two more values here: [`policy`] names the place where each is asked.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod backoff;
@@ -8,3 +9,4 @@ pub mod classify;
 pub mod outcome;
 pub mod policy;
 pub mod retry_after;
+pub mod subject;

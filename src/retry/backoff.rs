@@ -73,3 +73,50 @@ impl ExponentialBackoff {
         self.initial
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn waits_double_up_to_the_cap() {
+        let backoff = ExponentialBackoff::new(2 * SECOND, 2.0, 10 * SECOND, 0.5).unwrap();
+        let waits: Vec<_> = (1..=5).map(|n| backoff.base(n).as_secs()).collect();
+        assert_eq!(waits, [2, 4, 8, 10, 10]);
+        assert_eq!(backoff.base(u32::MAX), 10 * SECOND);
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_refused() {
+        let new = |initial, factor, max, jitter| {
+            ExponentialBackoff::new(Duration::from_secs(initial), factor, Duration::from_secs(max), jitter).err()
+        };
+        for (got, want) in [
+            (new(0, 2.0, 10, 0.5), Some(InvalidBackoff::Initial)),
+            (new(2, 0.5, 10, 0.5), Some(InvalidBackoff::Factor)),
+            (new(2, f64::NAN, 10, 0.5), Some(InvalidBackoff::Factor)),
+            (new(2, f64::INFINITY, 10, 0.5), Some(InvalidBackoff::Factor)),
+            (new(2, 2.0, 1, 0.5), Some(InvalidBackoff::Max)),
+            (new(2, 2.0, 10, 1.5), Some(InvalidBackoff::Jitter)),
+            (new(2, 2.0, 10, -0.1), Some(InvalidBackoff::Jitter)),
+            (new(2, 2.0, 10, f64::NAN), Some(InvalidBackoff::Jitter)),
+            (new(2, 1.0, 2, 0.0), None),
+        ] {
+            assert_eq!(got, want);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn jitter_only_adds_and_never_more_than_its_share(n in 1u32..100, jitter in 0.0f64..=1.0, entropy in 0.0f64..1.0) {
+            let backoff = ExponentialBackoff::new(SECOND, 3.0, 60 * SECOND, jitter).unwrap();
+            let base = backoff.base(n);
+            prop_assert!(base >= SECOND && base <= 60 * SECOND);
+            prop_assert!(backoff.jitter(n, entropy) <= base.mul_f64(jitter));
+        }
+    }
+}

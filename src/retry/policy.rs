@@ -1,11 +1,30 @@
-//! Settings first; the decision follows.
+//! Whether a request may be sent again, and after how long: one value for each outcome, acted on by one loop.
+//!
+//! | | NotSent | Throttled | Transient |
+//! |---|---|---|---|
+//! | `Safe` | yes | yes | yes |
+//! | `Idempotent` | yes | yes | yes |
+//! | `NonIdempotent` | yes | only with a hint | no |
+//!
+//! and then, in this order: the body is held, attempts are left, the wait ends inside the deadline, the credential is still fresh at its
+//! end. A token from the account's budget will be asked last of all, because one spent on a replay that is then refused starves the next.
+//!
+//! A 401 or 403 that only a replay meets stops too: the credential grew old on the way, and the answer before it is the client's.
+//!
+//! `wait = max(hint, backoff, the operation's minimum interval) + jitter`. A wait of our own is shortened to fit the deadline once more, but
+//! a hint is obeyed or the replaying ends at once: the client gets the service's own answer, not a late error.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
 use super::backoff::ExponentialBackoff;
+use super::classify::{Class, classify};
+use super::outcome::{Failure, Outcome};
+use super::subject::Subject;
+use crate::batch::credential::Credential;
+use crate::batch::operation::Idempotency;
 
 /// When and how long requests are replayed.
 #[derive(Clone, Debug)]
@@ -32,3 +51,256 @@ pub struct PatientClient {
     /// The deadline it gets.
     pub deadline: Duration,
 }
+
+/// The rules, with their settings.
+#[derive(Clone, Debug)]
+pub struct RetryPolicy {
+    settings: RetrySettings,
+}
+
+/// Where a request stands when an attempt has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation {
+    /// What the request is.
+    pub subject: Subject,
+    /// Whether its body can be sent again.
+    pub body: Replayable,
+    /// Sends made so far; those that met a stale pooled connection do not count.
+    pub attempts: u32,
+    /// The monotonic clock.
+    pub now: Instant,
+    /// When the whole request must have its last answer.
+    pub deadline: Instant,
+    /// When the process will be gone, if it is draining.
+    pub drain_by: Option<Instant>,
+    /// Until when the request's credential may be presented again.
+    pub fresh_until: Option<(Instant, Credential)>,
+    /// Chance, from 0 up to 1.
+    pub entropy: f64,
+}
+
+/// Whether a request's body can be sent a second time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replayable {
+    /// It is held whole.
+    Held,
+    /// It streams and is gone once sent.
+    Streamed,
+}
+
+/// What an outcome means and what follows from it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Verdict {
+    /// What the outcome means.
+    pub class: Class,
+    /// What to do now.
+    pub decision: Decision,
+}
+
+/// What to do after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[must_use]
+pub enum Decision {
+    /// Hand the answer to the client.
+    Deliver,
+    /// Send again.
+    Replay {
+        /// How long from now.
+        after: Duration,
+        /// Who chose the wait.
+        cause: WaitCause,
+    },
+    /// A replay would be worth it but must not be; hand over what there is.
+    Stop(StopReason),
+}
+
+/// Who chose a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WaitCause {
+    /// Our own backoff, or the operation's minimum interval.
+    Backoff,
+    /// The service.
+    RetryAfter,
+}
+
+/// Why a request worth replaying is not replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StopReason {
+    /// All attempts are used up.
+    Attempts,
+    /// The body is not held.
+    Body,
+    /// The wait would end too late.
+    Deadline,
+    /// A second execution could do harm.
+    Operation,
+    /// The process will be gone before the wait ends.
+    Shutdown,
+    /// The Shared Key signature would be stale.
+    Signature,
+    /// The bearer token would have expired.
+    Token,
+}
+
+// === impl RetryPolicy ===
+
+impl RetryPolicy {
+    /// The rules under these settings.
+    pub fn new(settings: RetrySettings) -> Self {
+        Self { settings }
+    }
+
+    /// Judges the outcome of an attempt.
+    pub fn decide(&self, at: &Situation, outcome: &Outcome<'_>) -> Verdict {
+        let class = classify(&at.subject, outcome, &self.settings.statuses);
+        Verdict { class, decision: self.decide_class(class, at, outcome) }
+    }
+
+    /// How long to wait for the head of the answer to the next attempt: the service's own limit, `server_timeout` where the request names
+    /// one, and never past the deadline. `None` where no replay may follow: then the client's own patience decides.
+    pub fn attempt_limit(&self, at: &Situation, server_timeout: Option<Duration>) -> Option<Duration> {
+        let replay_may_follow = at.subject.idempotency() != Idempotency::NonIdempotent
+            && at.body == Replayable::Held
+            && at.attempts + 1 < self.settings.max_attempts.get();
+        let limit = server_timeout.map_or(self.settings.response_timeout, |timeout| timeout + SERVER_TIMEOUT_MARGIN);
+        replay_may_follow.then(|| limit.min(at.deadline.saturating_duration_since(at.now)))
+    }
+
+    /// The deadline for a client with this User-Agent.
+    pub fn deadline_for(&self, user_agent: &str) -> Duration {
+        let patient = self.settings.deadline_for.iter().find(|client| user_agent.contains(&client.user_agent));
+        patient.map_or(self.settings.deadline, |client| client.deadline)
+    }
+
+    fn decide_class(&self, class: Class, at: &Situation, outcome: &Outcome<'_>) -> Decision {
+        let hint = match *outcome {
+            Outcome::Responded { hint, .. } => hint,
+            Outcome::Failed { .. } => None,
+        };
+        if at.attempts > 1 && is_credential_refusal(outcome) {
+            return Decision::Stop(at.stale_credential());
+        }
+        let harmless = match (class, at.subject.idempotency()) {
+            (Class::Success | Class::Permanent | Class::State | Class::Quota, _) => return Decision::Deliver,
+            (Class::NotSent, _) | (Class::Throttled | Class::Transient, Idempotency::Idempotent | Idempotency::Safe) => true,
+            (Class::Throttled, Idempotency::NonIdempotent) => hint.is_some(),
+            (Class::Transient, Idempotency::NonIdempotent) => false,
+        };
+        if !harmless {
+            return Decision::Stop(StopReason::Operation);
+        }
+        if at.body == Replayable::Streamed {
+            return Decision::Stop(StopReason::Body);
+        }
+        let Outcome::Failed { failure: Failure::StaleConnection, .. } = outcome else {
+            return self.decide_wait(at, outcome, hint);
+        };
+        // The service never saw it and did nothing wrong: take another connection at once.
+        Decision::Replay { after: Duration::ZERO, cause: WaitCause::Backoff }
+    }
+
+    fn decide_wait(&self, at: &Situation, outcome: &Outcome<'_>, hint: Option<Duration>) -> Decision {
+        let most = match outcome {
+            // A name that does not exist will not exist in two seconds; the second try covers a resolver's hiccup.
+            Outcome::Failed { failure: Failure::DnsNotFound, .. } => self.settings.max_attempts.get().min(2),
+            Outcome::Failed { .. } | Outcome::Responded { .. } => self.settings.max_attempts.get(),
+        };
+        if at.attempts >= most {
+            return Decision::Stop(StopReason::Attempts);
+        }
+        let Some(after) = self.wait(at, hint) else { return Decision::Stop(StopReason::Deadline) };
+        let ends = at.now + after;
+        if at.drain_by.is_some_and(|gone| ends >= gone) {
+            return Decision::Stop(StopReason::Shutdown);
+        }
+        if at.fresh_until.is_some_and(|(until, _)| ends >= until) {
+            return Decision::Stop(at.stale_credential());
+        }
+        // Here, after everything else, the budget will be asked for a token.
+        let hinted = hint.is_some_and(|hint| hint >= self.settings.backoff.base(at.attempts));
+        Decision::Replay { after, cause: if hinted { WaitCause::RetryAfter } else { WaitCause::Backoff } }
+    }
+
+    /// The wait before the next attempt, or `None` where the deadline leaves no room for it and an answer.
+    fn wait(&self, at: &Situation, hint: Option<Duration>) -> Option<Duration> {
+        let backoff = &self.settings.backoff;
+        let demanded = hint.unwrap_or_default().max(at.subject.min_interval());
+        let wished = demanded.max(backoff.base(at.attempts)) + backoff.jitter(at.attempts, at.entropy);
+        let room = at.deadline.saturating_duration_since(at.now).checked_sub(ANSWER_ROOM.min(backoff.initial()))?;
+        if wished <= room {
+            return Some(wished);
+        }
+        // Less jitter and less backoff are ours to give; what the service asked for is not.
+        (demanded.max(backoff.initial()) <= room).then_some(room)
+    }
+}
+
+// === impl Situation ===
+
+impl Situation {
+    fn stale_credential(&self) -> StopReason {
+        match self.fresh_until {
+            Some((_, Credential::SharedKeySignature)) => StopReason::Signature,
+            Some((_, Credential::BearerToken)) | None => StopReason::Token,
+        }
+    }
+}
+
+// === impl WaitCause ===
+
+impl WaitCause {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::Backoff, Self::RetryAfter];
+
+    /// The label value in `wait_seconds`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Backoff => "backoff",
+            Self::RetryAfter => "retry_after",
+        }
+    }
+}
+
+// === impl StopReason ===
+
+impl StopReason {
+    /// The label value in `stops_total`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempts => "attempts",
+            Self::Body => "body",
+            Self::Deadline => "deadline",
+            Self::Operation => "operation",
+            Self::Shutdown => "shutdown",
+            Self::Signature => "signature",
+            Self::Token => "token",
+        }
+    }
+}
+
+/// Whether the service refused the credential. Met by a replay only, it says that the credential grew old on the way.
+fn is_credential_refusal(outcome: &Outcome<'_>) -> bool {
+    matches!(outcome, Outcome::Responded { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. })
+}
+
+/// The time limit a request names for the service in its `timeout` or `timeOut` parameter. The service takes at most 30 s, whatever is named
+/// (Azure/azure-sdk-for-python#34453).
+pub fn server_timeout(query: &str) -> Option<Duration> {
+    let seconds = query.split('&').find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        name.eq_ignore_ascii_case("timeout").then(|| value.parse::<u64>().ok()).flatten()
+    })?;
+    (seconds > 0).then(|| Duration::from_secs(seconds).min(SERVER_TIMEOUT_MAX))
+}
+
+/// The service's own limit for a request.
+const SERVER_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+
+/// Added to the service's limit before an attempt is cut: its answer must have time to travel.
+const SERVER_TIMEOUT_MARGIN: Duration = Duration::from_secs(5);
+
+/// What a wait leaves of the deadline for the attempt after it (at most the first backoff, where deadlines are tiny).
+const ANSWER_ROOM: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;
