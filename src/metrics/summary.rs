@@ -1,0 +1,68 @@
+//! The counts a person asks for first, read from the same families that Prometheus reads.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::Metrics;
+use super::family::Sample;
+
+/// Where things stand, by account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// By the `account` label.
+    pub accounts: BTreeMap<String, AccountSummary>,
+    /// Open client connections by kind.
+    pub connections: BTreeMap<String, u64>,
+}
+
+/// One account's counts since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AccountSummary {
+    /// Finished requests by fate.
+    pub requests: BTreeMap<String, u64>,
+    /// Replays by reason.
+    pub retries: BTreeMap<String, u64>,
+    /// Throttled answers.
+    pub throttled: u64,
+    /// Answers by status code.
+    pub upstream_responses: BTreeMap<String, u64>,
+}
+
+// === impl Summary ===
+
+impl Summary {
+    pub(super) fn of(metrics: &Metrics) -> Self {
+        let mut summary = Self::default();
+        let families = &metrics.families;
+        for sample in families.requests.samples() {
+            add(&mut summary.account(&sample).requests, &sample, "fate");
+        }
+        for sample in families.retries.samples() {
+            add(&mut summary.account(&sample).retries, &sample, "reason");
+        }
+        for sample in families.throttled_responses.samples() {
+            summary.account(&sample).throttled += count(&sample);
+        }
+        for sample in families.upstream_responses.samples() {
+            add(&mut summary.account(&sample).upstream_responses, &sample, "status");
+        }
+        for sample in families.connections.samples() {
+            add(&mut summary.connections, &sample, "kind");
+        }
+        summary
+    }
+
+    fn account(&mut self, sample: &Sample) -> &mut AccountSummary {
+        self.accounts.entry(sample.label("account").to_owned()).or_default()
+    }
+}
+
+fn add(counts: &mut BTreeMap<String, u64>, sample: &Sample, label: &str) {
+    *counts.entry(sample.label(label).to_owned()).or_default() += count(sample);
+}
+
+fn count(sample: &Sample) -> u64 {
+    // Saturates, and the families read here hold whole numbers below 2^53.
+    sample.value as u64
+}
