@@ -1,7 +1,19 @@
 //! The local certificate authority, the leaves it makes, the files clients trust it by, and the roots Batch is trusted by.
+//!
+//! Towards clients: [`authority`] signs, [`leaf`] presents, [`trust`] publishes what clients need to believe it, and
+//! [`handshake`] says why one did not. Towards Batch: [`roots`]. Opening connections is the task of `proxy` and `upstream`.
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub mod authority;
+mod file;
+pub mod handshake;
+pub mod leaf;
+pub mod roots;
+#[cfg(test)]
+mod testing;
+pub mod trust;
 
 /// How long certificates live and where the authority is kept and published.
 #[derive(Clone, Debug)]
