@@ -1,11 +1,49 @@
 //! Accept, route, tunnel, intercept, forward: everything between a client's socket and the upstream client.
 
-use std::net::SocketAddr;
+mod absolute;
+mod answer;
+mod error;
+mod forward;
+mod headers;
+mod held;
+mod http;
+mod intercept;
+mod prefixed;
+mod record;
+mod route;
+mod template;
+mod tunnel;
+mod watch;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::{debug, warn};
 
+use self::absolute::{AnyBody, any, established};
+use self::error::{Trouble, plain, rejection};
+use self::forward::Forwarder;
+use self::http::serve_http1;
+use self::prefixed::Prefixed;
+use self::route::{Reach, Route, Target};
+use self::watch::{Watch, Watched};
 use crate::batch::endpoint::{HostPattern, HostSet};
+use crate::metrics::Metrics;
+use crate::metrics::labels::{ConnectionKind, ConnectionResult};
+use crate::retry::policy::RetryPolicy;
+use crate::shutdown::Drain;
+use crate::tls::handshake::ClientRuntime;
+use crate::tls::leaf::ServerConfigs;
+use crate::upstream::{Dialer, Upstream};
 
 /// The listening side.
 #[derive(Clone, Debug)]
@@ -49,3 +87,211 @@ pub struct BodySettings {
     /// All held bodies together, in bytes (`retry.memory_limit`).
     pub memory_limit: u64,
 }
+
+/// The proxy, ready to serve a listener.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+}
+
+/// What the proxy is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The listening side.
+    pub listen: ListenSettings,
+    /// What becomes of a request.
+    pub route: RouteSettings,
+    /// How much is held.
+    pub bodies: BodySettings,
+    /// Longest pause in an answer's body (`upstream.body_idle_timeout`).
+    pub body_idle_timeout: Duration,
+    /// The replay rules.
+    pub policy: RetryPolicy,
+    /// What opened connections present.
+    pub certificates: ServerConfigs,
+    /// Opens TCP connections.
+    pub dialer: Dialer,
+    /// The pooled client.
+    pub upstream: Upstream,
+    /// Where things are counted.
+    pub metrics: Metrics,
+    /// What sees a shutdown.
+    pub drain: Drain,
+}
+
+/// What every connection sees.
+#[derive(Debug)]
+struct Shared {
+    listen: ListenSettings,
+    reach: Reach,
+    /// The address clients are told.
+    address: SocketAddr,
+    route: RouteSettings,
+    certificates: ServerConfigs,
+    dialer: Dialer,
+    upstream: Upstream,
+    forwarder: Forwarder,
+    metrics: Metrics,
+    drain: Drain,
+}
+
+/// A client's place among `listen.max_connections`, kept as long as anything of its connection lives.
+type Place = Arc<OwnedSemaphorePermit>;
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// A proxy that will serve a listener bound to `address`.
+    pub fn new(parts: Parts, address: SocketAddr) -> Self {
+        let Parts { listen, route, bodies, body_idle_timeout, policy, certificates, dialer, upstream, metrics, drain } =
+            parts;
+        let forwarder = Forwarder::new(upstream.clone(), policy, bodies, body_idle_timeout, metrics.clone(), drain.clone());
+        let reach = if address.ip().is_loopback() { Reach::Loopback } else { Reach::Network };
+        let shared = Shared { listen, reach, address, route, certificates, dialer, upstream, forwarder, metrics, drain };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Accepts connections until draining begins. Connections under way are tasks of the drain.
+    pub async fn serve(self, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(self.shared.listen.max_connections));
+        loop {
+            let place = tokio::select! {
+                place = places.clone().acquire_owned() => place,
+                () = self.shared.drain.started() => return,
+            };
+            let Ok(place) = place else { return };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.shared.drain.started() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let shared = self.shared.clone();
+                    self.shared.drain.spawn(serve_conn(shared, stream, peer, Arc::new(place)));
+                }
+                Err(error) => self.pause_after(error).await,
+            }
+        }
+    }
+
+    /// Errors of one connection pass at once. What is left is a shortage of the process: trying again without a pause would only spin.
+    async fn pause_after(&self, error: io::Error) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+        if [ConnectionAborted, ConnectionRefused, ConnectionReset].contains(&error.kind()) {
+            return;
+        }
+        warn!(%error, "cannot accept connections");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Serves a client's connection until it ends or becomes a tunnel.
+async fn serve_conn(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, place: Place) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "client left before it was served");
+        return;
+    }
+    let allowed = shared.allows(peer.ip());
+    if !allowed {
+        shared.metrics.connection(ConnectionKind::Forward).end(ConnectionResult::Denied);
+        warn!(client = %peer.ip(), "client is not in listen.allow");
+    }
+    let watch = Watch::awaiting_head(shared.listen.header_timeout, shared.listen.idle_timeout);
+    let handle = |request| {
+        let (shared, place, busy) = (shared.clone(), place.clone(), watch.busy());
+        async move {
+            let _busy = busy;
+            if !allowed {
+                return any(plain(StatusCode::FORBIDDEN, "listen.allow does not name your network."));
+            }
+            answer(shared, request, place).await
+        }
+    };
+    // What a connection comes to is counted by what its requests ask for.
+    let _ = serve_http1(stream, handle, &watch, &shared.drain).await;
+}
+
+/// Answers one request on the proxy's port.
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>, place: Place) -> Response<AnyBody> {
+    match Route::of(request.method(), request.uri(), shared.reach, &shared.route) {
+        Route::Forward(_) => {
+            let connection = shared.metrics.connection(ConnectionKind::Forward);
+            let (response, result) = absolute::forward(request, &shared.upstream).await;
+            connection.end(result);
+            response
+        }
+        Route::Intercept(target) => {
+            let runtime = ClientRuntime::guess(request.version(), request.headers());
+            let inner = shared.clone();
+            shared.drain.spawn(async move {
+                let _place = place;
+                if let Some(client) = upgraded(request).await {
+                    intercept::run(&inner, client, target, runtime).await;
+                }
+            });
+            established()
+        }
+        Route::Reject(reason) => {
+            let kind = if request.method() == Method::CONNECT { ConnectionKind::Tunnel } else { ConnectionKind::Forward };
+            shared.metrics.connection(kind).end(ConnectionResult::Denied);
+            any(rejection(reason, &shared.address.to_string()))
+        }
+        Route::Tunnel(target) => connect_tunnel(shared, request, target, place).await,
+    }
+}
+
+/// Answers 200 only once the way is clear.
+async fn connect_tunnel(shared: Arc<Shared>, request: Request<Incoming>, target: Target, place: Place) -> Response<AnyBody> {
+    let connection = shared.metrics.connection(ConnectionKind::Tunnel);
+    let upstream = match shared.dialer.dial(target.host(), target.port()).await {
+        Ok(upstream) => upstream,
+        Err(error) => {
+            connection.end(ConnectionResult::Unreachable);
+            let words = format!("{error}: {}", error.failure().as_str());
+            debug!(%target, error = words, "no tunnel");
+            return any(plain(Trouble::of(error.failure()).status, &words));
+        }
+    };
+    let inner = shared.clone();
+    shared.drain.spawn(async move {
+        let _place = place;
+        if let Some(client) = upgraded(request).await {
+            connection.end(tunnel::relay(client, upstream, &target, inner.route.tunnel_idle_timeout, &inner.metrics).await);
+        }
+    });
+    established()
+}
+
+/// The client's stream once its CONNECT is answered, with what it sent early.
+async fn upgraded(request: Request<Incoming>) -> Option<Prefixed> {
+    let upgraded: Upgraded = match hyper::upgrade::on(request).await {
+        Ok(upgraded) => upgraded,
+        Err(error) => {
+            debug!(%error, "client left before its CONNECT was answered");
+            return None;
+        }
+    };
+    match upgraded.downcast::<TokioIo<Watched<TcpStream>>>() {
+        Ok(parts) => Some(Prefixed::new(parts.read_buf, parts.io.into_inner().into_inner())),
+        Err(_) => {
+            warn!("an upgraded connection is not the stream it began as");
+            None
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn allows(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        if self.listen.allow.is_empty() {
+            client.is_loopback()
+        } else {
+            self.listen.allow.iter().any(|net| net.contains(&client))
+        }
+    }
+}
+
+/// After accepting failed for want of sockets or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,9 +1,29 @@
 //! The pooled client towards Batch, and errors that know whether anything was sent.
+//!
+//! One attempt in, one outcome out: this module never sends twice. Its pool is hyper-util's, whose own silent resending is switched off, so
+//! that every attempt is counted where it is decided, in [`crate::proxy`].
+
+mod body;
+mod connect;
 
 use std::collections::HashMap;
+use std::error::Error as StdError;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
+use thiserror::Error;
+
+pub use self::body::RequestBody;
+pub use self::connect::{ConnectError, Dialer};
+use self::connect::{ConnectionUse, Connector};
+use crate::retry::outcome::{Failure, Transmission};
 
 /// How Batch is reached.
 #[derive(Clone, Debug)]
@@ -18,4 +38,102 @@ pub struct UpstreamSettings {
     pub body_idle_timeout: Duration,
     /// How long an idle connection is kept (`upstream.pool_idle_timeout`).
     pub pool_idle_timeout: Duration,
+}
+
+/// The client that all connections share.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    client: Client<Connector, RequestBody>,
+}
+
+/// Why an attempt got no answer's head.
+#[derive(Debug, Error)]
+#[error("{}", chain(.source))]
+pub struct SendError {
+    /// What went wrong.
+    pub failure: Failure,
+    /// Whether the request may have reached the service.
+    pub transmission: Transmission,
+    source: Box<dyn StdError + Send + Sync>,
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// A client that dials through `dialer` and trusts what `tls` trusts.
+    pub fn new(settings: &UpstreamSettings, dialer: Dialer, tls: Arc<ClientConfig>) -> Self {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(settings.pool_idle_timeout)
+            .retry_canceled_requests(false)
+            .http1_preserve_header_case(true)
+            .build(Connector::new(dialer, tls, settings.connect_timeout));
+        Self { client }
+    }
+
+    /// Sends the request once and waits for the head of its answer. The target is in absolute form; only path and query are written.
+    ///
+    /// # Errors
+    /// [`SendError`] tells what failed and whether the request may have been carried out.
+    pub async fn send(&self, mut request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+        *request.version_mut() = Version::HTTP_11;
+        let response = self.client.request(request).await.map_err(SendError::from)?;
+        if let Some(connection) = response.extensions().get::<ConnectionUse>() {
+            connection.mark_used();
+        }
+        Ok(response)
+    }
+}
+
+// === impl SendError ===
+
+impl From<legacy::Error> for SendError {
+    fn from(error: legacy::Error) -> Self {
+        let (failure, transmission) = judge(&error);
+        Self { failure, transmission, source: error.into() }
+    }
+}
+
+/// What failed, and whether the request may have left. Read from the types in the chain of causes; what is not recognised counts as sent.
+fn judge(error: &legacy::Error) -> (Failure, Transmission) {
+    if let Some(connect) = cause::<ConnectError>(error) {
+        return (connect.failure(), Transmission::NotSent);
+    }
+    if error.is_connect() {
+        // Not our connector: the pool handed out a connection that was closed while it lay idle.
+        return (Failure::StaleConnection, Transmission::NotSent);
+    }
+    let Some(cause) = cause::<hyper::Error>(error) else { return (Failure::ConnectionLost, Transmission::Unknown) };
+    if cause.is_canceled() {
+        // hyper hands a request back only if it never began to write it. On a connection that never carried an answer, the service is what
+        // closed it, and taking another at once would be a busy loop.
+        let stale = connection_use(error).is_some_and(|connection| connection.was_used());
+        let failure = if stale { Failure::StaleConnection } else { Failure::ConnectionLost };
+        return (failure, Transmission::NotSent);
+    }
+    if cause.is_user() {
+        return (Failure::RequestBody, Transmission::Unknown);
+    }
+    if cause.is_parse() {
+        return (Failure::ProtocolError, Transmission::Sent);
+    }
+    (Failure::ConnectionLost, Transmission::Unknown)
+}
+
+fn connection_use(error: &legacy::Error) -> Option<ConnectionUse> {
+    let mut extensions = http::Extensions::new();
+    error.connect_info()?.get_extras(&mut extensions);
+    extensions.remove::<ConnectionUse>()
+}
+
+/// The first error of type `E` in the chain of causes.
+fn cause<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    std::iter::successors(Some(error), |&error| error.source()).find_map(|error| error.downcast_ref())
+}
+
+/// The chain of causes as one line.
+fn chain(error: &Box<dyn StdError + Send + Sync>) -> String {
+    let first: &dyn StdError = error.as_ref();
+    let causes = std::iter::successors(Some(first), |&error| error.source()).map(ToString::to_string);
+    causes.collect::<Vec<_>>().join(": ")
 }

@@ -1,0 +1,293 @@
+//! Answers: read whole before the client sees a byte, so that one cut short can be replayed, or streamed where they are large.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::response::Parts;
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde::de::IgnoredAny;
+use thiserror::Error;
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
+
+use super::record::Record;
+use super::watch::Busy;
+use crate::batch::fault;
+use crate::metrics::labels::Fate;
+
+/// An answer as far as it was read.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Larger than the buffer, or a file that takes its time: the rest comes as it comes.
+    Streaming { head: Parts, prefix: VecDeque<Bytes>, rest: Incoming },
+    /// All of it.
+    Whole { head: Parts, data: Bytes, trailers: Option<HeaderMap> },
+}
+
+/// An answer that began and did not end.
+#[derive(Debug, Error)]
+#[error("the answer was cut short")]
+pub(super) struct CutShort;
+
+/// How an answer is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReadLimits {
+    /// The most that is read before the client sees a byte.
+    pub(super) buffer: u64,
+    /// The longest pause.
+    pub(super) idle: Duration,
+    /// When the client sees what there is in any case.
+    pub(super) stream_after: Option<Duration>,
+}
+
+/// What the client's connection writes.
+#[derive(Debug)]
+pub(super) struct AnswerBody {
+    content: Content,
+    _busy: Option<Busy>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Streaming(Box<Stream>),
+    Whole { data: Bytes, trailers: Option<HeaderMap>, chunked: bool },
+}
+
+/// An answer under way. Its end decides the request's fate.
+struct Stream {
+    prefix: VecDeque<Bytes>,
+    rest: Incoming,
+    idle: Duration,
+    timer: Pin<Box<Sleep>>,
+    /// The timer runs only while the service is waited for, not while the client is.
+    waiting: bool,
+    record: Option<(Record, Fate)>,
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// Reads `response` until it ends or `limits` say to stream it.
+    ///
+    /// # Errors
+    /// The body broke off, paused for too long, or is JSON that does not end.
+    pub(super) async fn read(response: Response<Incoming>, method: &Method, limits: ReadLimits) -> Result<Self, CutShort> {
+        let (head, mut body) = response.into_parts();
+        let mut prefix = VecDeque::new();
+        if body.size_hint().lower() > limits.buffer {
+            return Ok(Self::Streaming { head, prefix, rest: body });
+        }
+        let stream_at = limits.stream_after.map(|after| Instant::now() + after);
+        let mut total = 0;
+        let mut trailers = None;
+        loop {
+            let silent_at = Instant::now() + limits.idle;
+            let until = stream_at.map_or(silent_at, |at| at.min(silent_at));
+            let frame = match timeout_at(until, body.frame()).await {
+                Ok(Some(frame)) => frame.map_err(|_| CutShort)?,
+                Ok(None) => break,
+                Err(_) if stream_at == Some(until) => return Ok(Self::Streaming { head, prefix, rest: body }),
+                Err(_) => return Err(CutShort),
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    total += data.len() as u64;
+                    prefix.push_back(data);
+                }
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+            if total > limits.buffer {
+                return Ok(Self::Streaming { head, prefix, rest: body });
+            }
+        }
+        let data = join(prefix);
+        if ends_by_close(method, &head) && is_json(&head.headers) && serde_json::from_slice::<IgnoredAny>(&data).is_err() {
+            return Err(CutShort);
+        }
+        Ok(Self::Whole { head, data, trailers })
+    }
+
+    /// The answer's head.
+    pub(super) fn head(&self) -> &Parts {
+        match self {
+            Self::Streaming { head, .. } | Self::Whole { head, .. } => head,
+        }
+    }
+
+    /// The `code` of a Batch error body.
+    pub(super) fn fault(&self) -> Option<String> {
+        let Self::Whole { head, data, .. } = self else { return None };
+        if head.status.as_u16() < 400 {
+            return None;
+        }
+        let encoding = head.headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+        fault::code(&data[..data.len().min(fault::PREFIX_LIMIT)], encoding)
+    }
+
+    /// The answer for the client. Its record ends now, or with the stream.
+    pub(super) fn into_response(self, idle: Duration, record: Record, fate: Fate) -> Response<AnswerBody> {
+        match self {
+            Self::Whole { head, data, trailers } => {
+                record.finish(fate);
+                let chunked = head.headers.contains_key(TRANSFER_ENCODING);
+                Response::from_parts(head, Content::Whole { data, trailers, chunked }.into())
+            }
+            Self::Streaming { head, prefix, rest } => {
+                let timer = Box::pin(sleep(idle));
+                let stream = Stream { prefix, rest, idle, timer, waiting: false, record: Some((record, fate)) };
+                Response::from_parts(head, Content::Streaming(Box::new(stream)).into())
+            }
+        }
+    }
+}
+
+/// The pieces as one; the usual single piece is not copied.
+fn join(mut pieces: VecDeque<Bytes>) -> Bytes {
+    if pieces.len() <= 1 {
+        return pieces.pop_front().unwrap_or_default();
+    }
+    let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+    for piece in &pieces {
+        whole.extend_from_slice(piece);
+    }
+    whole.freeze()
+}
+
+/// Whether only the end of the connection marks the end of the body: no proof that it is complete.
+fn ends_by_close(method: &Method, head: &Parts) -> bool {
+    let bodiless = method == Method::HEAD || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status);
+    !bodiless && !head.headers.contains_key(CONTENT_LENGTH) && !head.headers.contains_key(TRANSFER_ENCODING)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let json = |value: &str| value.trim_start().to_ascii_lowercase().starts_with("application/json");
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(json)
+        && !headers.contains_key(CONTENT_ENCODING)
+}
+
+// === impl AnswerBody ===
+
+impl AnswerBody {
+    /// A body known whole.
+    pub(super) fn whole(data: Bytes) -> Self {
+        Content::Whole { data, trailers: None, chunked: false }.into()
+    }
+
+    /// Keeps the connection marked as busy until the body is written.
+    pub(super) fn holding(mut self, busy: Busy) -> Self {
+        self._busy = Some(busy);
+        self
+    }
+}
+
+impl From<Content> for AnswerBody {
+    fn from(content: Content) -> Self {
+        Self { content, _busy: None }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = CutShort;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        match &mut self.content {
+            Content::Streaming(stream) => stream.poll_frame(cx),
+            Content::Whole { data, trailers, .. } => {
+                if !data.is_empty() {
+                    return Poll::Ready(Some(Ok(Frame::data(std::mem::take(data)))));
+                }
+                Poll::Ready(trailers.take().map(|fields| Ok(Frame::trailers(fields))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Streaming(stream) => stream.prefix.is_empty() && stream.rest.is_end_stream(),
+            // hyper frames a body that has ended before it began as empty, not as an empty chunked one.
+            Content::Whole { data, trailers, chunked } => !chunked && data.is_empty() && trailers.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Streaming(stream) => {
+                let prefix: u64 = stream.prefix.iter().map(|piece| piece.len() as u64).sum();
+                let rest = stream.rest.size_hint();
+                let mut hint = SizeHint::new();
+                hint.set_lower(rest.lower() + prefix);
+                if let Some(upper) = rest.upper() {
+                    hint.set_upper(upper + prefix);
+                }
+                hint
+            }
+            Content::Whole { data, .. } => SizeHint::with_exact(data.len() as u64),
+        }
+    }
+}
+
+// === impl Stream ===
+
+impl Stream {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        if let Some(piece) = self.prefix.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        match Pin::new(&mut self.rest).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.waiting = false;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(_))) => self.broken(),
+            Poll::Ready(None) => {
+                self.complete();
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                if !self.waiting {
+                    self.waiting = true;
+                    self.timer.as_mut().reset(Instant::now() + self.idle);
+                }
+                ready!(self.timer.as_mut().poll(cx));
+                self.broken()
+            }
+        }
+    }
+
+    /// The error makes hyper break the client's connection off: never an answer that looks complete and is not.
+    fn broken(&mut self) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        if let Some((record, _)) = self.record.take() {
+            record.finish(Fate::Broken);
+        }
+        Poll::Ready(Some(Err(CutShort)))
+    }
+
+    fn complete(&mut self) {
+        if let Some((record, fate)) = self.record.take() {
+            record.finish(fate);
+        }
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // With a known length hyper stops asking once the last byte is out.
+        if self.prefix.is_empty() && self.rest.is_end_stream() {
+            self.complete();
+        }
+    }
+}

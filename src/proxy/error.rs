@@ -1,0 +1,164 @@
+//! Answers the proxy makes itself: one mapping from what went wrong to status, words and body.
+//!
+//! Inside an opened connection they have the form of a Batch error, `application/json`, because HTML or plain text makes an SDK fail inside its
+//! own error printing. They never carry Retry-After, which azure-core obeys on any status. To a CONNECT or a plain-http request they are text.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::route::Rejection;
+use super::template::InvalidRequest;
+use crate::retry::outcome::Failure;
+
+/// What the proxy has to say about a request it could not get answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// The status of the answer.
+    pub(super) status: StatusCode,
+    /// The error type of RFC 9209, for `Proxy-Status`.
+    pub(super) error: &'static str,
+    /// The `code` of the Batch error body; none of Batch's own.
+    pub(super) code: &'static str,
+    /// What happened and what to look at.
+    pub(super) message: &'static str,
+}
+
+// === impl Trouble ===
+
+impl Trouble {
+    /// What a failed attempt is to the client.
+    pub(super) fn of(failure: Failure) -> Self {
+        let bad = |error, code, message| Self { status: StatusCode::BAD_GATEWAY, error, code, message };
+        let late = |error, code, message| Self { status: StatusCode::GATEWAY_TIMEOUT, error, code, message };
+        match failure {
+            Failure::CertificateInvalid => bad(
+                "tls_certificate_error",
+                "ProxyUpstreamCertificateInvalid",
+                "The certificate of the Batch endpoint does not verify. If a proxy in between has its own authority, add it to upstream.ca_files.",
+            ),
+            Failure::ConnectFailed => {
+                bad("destination_unavailable", "ProxyUpstreamUnreachable", "The Batch endpoint cannot be reached.")
+            }
+            Failure::ConnectRefused => {
+                bad("connection_refused", "ProxyUpstreamRefused", "The Batch endpoint refused the connection.")
+            }
+            Failure::ConnectTimeout => late(
+                "connection_timeout",
+                "ProxyUpstreamConnectTimeout",
+                "No connection to the Batch endpoint within upstream.connect_timeout.",
+            ),
+            Failure::ConnectionLost | Failure::StaleConnection => bad(
+                "connection_terminated",
+                "ProxyUpstreamConnectionLost",
+                "The connection to the Batch endpoint was lost before it answered. The request may have been carried out.",
+            ),
+            Failure::DnsFailed => {
+                bad("dns_error", "ProxyUpstreamNameFailed", "The name of the Batch endpoint could not be looked up.")
+            }
+            Failure::DnsNotFound => bad(
+                "dns_error",
+                "ProxyUpstreamNameNotFound",
+                "The name of the Batch endpoint does not exist. Check account and region.",
+            ),
+            Failure::ProtocolError => bad(
+                "http_protocol_error",
+                "ProxyUpstreamProtocolError",
+                "The Batch endpoint sent something that is not an HTTP/1.1 answer.",
+            ),
+            Failure::RequestBody => Self {
+                status: StatusCode::BAD_REQUEST,
+                error: "http_request_error",
+                code: "ProxyRequestBodyIncomplete",
+                message: "The request's body broke off or is malformed.",
+            },
+            Failure::ResponseTimeout => late(
+                "http_response_timeout",
+                "ProxyUpstreamTimeout",
+                "The Batch endpoint did not answer in time. The request may have been carried out.",
+            ),
+            Failure::TlsFailed => {
+                bad("tls_protocol_error", "ProxyUpstreamTlsFailed", "The TLS handshake with the Batch endpoint failed.")
+            }
+            Failure::Truncated => bad(
+                "http_response_incomplete",
+                "ProxyUpstreamAnswerIncomplete",
+                "The answer of the Batch endpoint was cut short. The request may have been carried out.",
+            ),
+        }
+    }
+
+    /// The answer inside an opened connection, in the form of a Batch error. `host` is the account's endpoint.
+    pub(super) fn batch_answer(&self, host: &str, now: &str) -> Response<Bytes> {
+        let id = Uuid::new_v4();
+        let body = json!({
+            "odata.metadata": format!("https://{host}/$metadata#Microsoft.Azure.Batch.Protocol.Entities.Container.errors/@Element"),
+            "code": self.code,
+            "message": { "lang": "en-US", "value": format!("{}\nRequestId:{id}\nTime:{now}", self.message) },
+        });
+        let body = Bytes::from(body.to_string());
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; odata=minimalmetadata"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        // Not Batch's: it is in the proxy's log, so that a report can be traced.
+        if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+            headers.insert("request-id", id);
+        }
+        *response.body_mut() = body;
+        response
+    }
+}
+
+impl From<InvalidRequest> for Trouble {
+    fn from(invalid: InvalidRequest) -> Self {
+        let message = match invalid {
+            InvalidRequest::Connect => "CONNECT inside a connection that is already opened.",
+            InvalidRequest::OtherHost => "The request names another host than the CONNECT this connection began with.",
+            InvalidRequest::Target => "The request target is not a path.",
+        };
+        Self { status: StatusCode::BAD_REQUEST, error: "http_request_error", code: "ProxyRequestInvalid", message }
+    }
+}
+
+/// The answer to a CONNECT or a plain-http request that goes nowhere.
+pub(super) fn rejection(rejection: Rejection, listen: &str) -> Response<Full<Bytes>> {
+    let (status, words) = match rejection {
+        Rejection::ConnectTarget => (StatusCode::BAD_REQUEST, "CONNECT needs a target of the form host:port.".to_owned()),
+        Rejection::ForwardHost => (StatusCode::FORBIDDEN, "forward.allow does not name this host.".to_owned()),
+        Rejection::NotAProxyRequest => (
+            StatusCode::BAD_REQUEST,
+            format!(
+                "This is a forward proxy for Azure Batch, not a web server.\nSet HTTPS_PROXY=http://{listen} in the environment of the \
+                 program that talks to Batch.\nMetrics and status are on another port (admin.address)."
+            ),
+        ),
+        Rejection::Scheme => (
+            StatusCode::BAD_REQUEST,
+            "Absolute targets are for http:// only; reach https:// through CONNECT, as HTTPS_PROXY makes clients do."
+                .to_owned(),
+        ),
+        Rejection::TunnelHost => {
+            (StatusCode::FORBIDDEN, "tunnel.allow does not name this host, or tunnel.deny does.".to_owned())
+        }
+        Rejection::TunnelPort => (
+            StatusCode::FORBIDDEN,
+            "tunnel.ports does not name this port (443 only by default where the proxy is bound wider than loopback)."
+                .to_owned(),
+        ),
+    };
+    plain(status, &words)
+}
+
+/// A text for people.
+pub(super) fn plain(status: StatusCode, words: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(format!("batch-retry-proxy: {words}\n")));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

@@ -1,0 +1,422 @@
+//! The replay loop: send, judge, wait, and again until the answer is worth delivering or another try would be wrong.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::time::{Duration, SystemTime};
+
+use http::header::{HeaderName, HeaderValue};
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use super::BodySettings;
+use super::answer::{Answer, AnswerBody, CutShort, ReadLimits};
+use super::error::Trouble;
+use super::headers::{Framing, strip_hop_by_hop};
+use super::held::{ClientBody, Memory};
+use super::record::Record;
+use super::route::Target;
+use super::template::Template;
+use crate::batch::credential::{self, Credential};
+use crate::batch::fault;
+use crate::batch::operation::Idempotency;
+use crate::metrics::labels::{Fate, RetryReason, Side};
+use crate::metrics::{Account, Metrics};
+use crate::retry::classify::Class;
+use crate::retry::outcome::{Failure, Outcome, Transmission};
+use crate::retry::policy::{Decision, RetryPolicy, Situation, StopReason, WaitCause, server_timeout};
+use crate::retry::retry_after;
+use crate::retry::subject::Subject;
+use crate::shutdown::Drain;
+use crate::upstream::Upstream;
+
+/// Sends the requests of opened connections on.
+#[derive(Clone, Debug)]
+pub(super) struct Forwarder {
+    upstream: Upstream,
+    policy: RetryPolicy,
+    bodies: BodySettings,
+    body_idle_timeout: Duration,
+    memory: Memory,
+    metrics: Metrics,
+    drain: Drain,
+}
+
+/// Where the requests of a connection go.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    /// The host and port of the CONNECT.
+    pub(super) target: Target,
+    /// What the account is called in metrics.
+    pub(super) account: Account,
+}
+
+/// A request on its way.
+struct Exchange {
+    template: Template,
+    subject: Subject,
+    body: ClientBody,
+    deadline: Instant,
+    fresh_until: Option<(Instant, Credential)>,
+    record: Record,
+    /// Why the attempt before this one got no answer, if it got none.
+    failed: Option<Failure>,
+    /// The last real answer that led to a replay.
+    answered: Option<Answer>,
+}
+
+/// How an attempt ended.
+enum Attempt {
+    Answered { answer: Answer, hint: Option<Duration>, fault: Option<String> },
+    Failed { failure: Failure, transmission: Transmission },
+}
+
+// === impl Forwarder ===
+
+impl Forwarder {
+    pub(super) fn new(
+        upstream: Upstream,
+        policy: RetryPolicy,
+        bodies: BodySettings,
+        body_idle_timeout: Duration,
+        metrics: Metrics,
+        drain: Drain,
+    ) -> Self {
+        let memory = Memory::new(bodies.memory_limit, metrics.clone());
+        Self { upstream, policy, bodies, body_idle_timeout, memory, metrics, drain }
+    }
+
+    /// Gets `request` answered. Dropping the future, as hyper does when the client hangs up, ends waits and sends nothing more.
+    pub(super) async fn forward(&self, request: Request<Incoming>, endpoint: &Endpoint) -> Response<AnswerBody> {
+        let version = request.version();
+        let mut response = self.answer(request, endpoint).await;
+        *response.version_mut() = version;
+        let framing = if version == Version::HTTP_2 { Framing::Remove } else { Framing::Keep };
+        strip_hop_by_hop(response.headers_mut(), framing);
+        response
+    }
+
+    async fn answer(&self, request: Request<Incoming>, endpoint: &Endpoint) -> Response<AnswerBody> {
+        let (parts, body) = request.into_parts();
+        let subject = Subject::of(&parts.method, parts.uri.path());
+        let record = Record::begin(self.metrics.clone(), endpoint.account.clone(), &subject);
+        let template = match Template::new(parts, &endpoint.target) {
+            Ok(template) => template,
+            Err(invalid) => return refuse(invalid.into(), Fate::Permanent, &endpoint.target, record),
+        };
+        let body = match ClientBody::read(body, template.is_chunked(), self.bodies.request_limit, &self.memory).await {
+            Ok(body) => body,
+            Err(_) => return refuse(Trouble::of(Failure::RequestBody), Fate::ClientGone, &endpoint.target, record),
+        };
+        let deadline = Instant::now() + self.policy.deadline_for(template.user_agent());
+        let fresh_until = fresh_until(&template);
+        let exchange = Exchange { template, subject, body, deadline, fresh_until, record, failed: None, answered: None };
+        self.replay(exchange, &endpoint.target).await
+    }
+
+    /// The loop. The account's gate will be passed at its top, before every send.
+    async fn replay(&self, mut exchange: Exchange, target: &Target) -> Response<AnswerBody> {
+        loop {
+            let attempt = self.attempt(&mut exchange).await;
+            let verdict = self.policy.decide(&exchange.situation(&self.drain), &attempt.outcome());
+            self.count(&exchange, &attempt, verdict.class);
+            let stop = match verdict.decision {
+                Decision::Deliver => return self.deliver(exchange, attempt, verdict.class, target),
+                Decision::Stop(reason) => Some(reason),
+                Decision::Replay { after, cause } => {
+                    exchange.log_replay(&attempt, verdict.class, after);
+                    self.wait(&mut exchange, after, cause).await.break_value()
+                }
+            };
+            if let Some(reason) = stop {
+                return self.give_up(exchange, attempt, reason, target);
+            }
+            self.count_replay(&exchange, &attempt, verdict.class);
+            exchange.remember(attempt);
+        }
+    }
+
+    /// Sends once and reads what comes back.
+    async fn attempt(&self, exchange: &mut Exchange) -> Attempt {
+        let limit = self.policy.attempt_limit(&exchange.situation(&self.drain), server_timeout(exchange.template.query()));
+        let request = exchange.template.request(exchange.body.next());
+        let sending = self.upstream.send(request);
+        let sent = match limit {
+            None => Ok(sending.await),
+            Some(limit) => timeout(limit, sending).await,
+        };
+        let attempt = match sent {
+            Ok(Ok(response)) => self.read(exchange, response).await,
+            Ok(Err(error)) => {
+                debug!(error = %error, "attempt failed");
+                Attempt::Failed { failure: error.failure, transmission: error.transmission }
+            }
+            Err(_) => Attempt::Failed { failure: Failure::ResponseTimeout, transmission: Transmission::Sent },
+        };
+        if !attempt.met_stale_connection() {
+            exchange.record.attempted();
+        }
+        attempt
+    }
+
+    async fn read(&self, exchange: &Exchange, response: Response<Incoming>) -> Attempt {
+        self.metrics.upstream_response(exchange.record.account(), response.status());
+        let limits = ReadLimits {
+            buffer: self.bodies.response_buffer,
+            idle: self.body_idle_timeout,
+            stream_after: exchange.subject.reads_file().then_some(FILE_STREAMS_AFTER),
+        };
+        match Answer::read(response, exchange.template.method(), limits).await {
+            Ok(answer) => {
+                let hint = retry_after::hint(&answer.head().headers, SystemTime::now());
+                let fault = answer.fault();
+                Attempt::Answered { answer, hint, fault }
+            }
+            Err(CutShort) => Attempt::Failed { failure: Failure::Truncated, transmission: Transmission::Sent },
+        }
+    }
+
+    /// Waits before the next attempt. Breaks where the process will be gone before the wait ends.
+    async fn wait(&self, exchange: &mut Exchange, after: Duration, cause: WaitCause) -> ControlFlow<StopReason> {
+        if after.is_zero() {
+            return ControlFlow::Continue(());
+        }
+        let (begun, ends) = (Instant::now(), Instant::now() + after);
+        let outlives = |gone: Option<Instant>| gone.is_some_and(|gone| ends >= gone);
+        let cut_off = tokio::select! {
+            () = sleep_until(ends) => false,
+            () = async {
+                self.drain.started().await;
+                if !outlives(self.drain.gone_at()) {
+                    std::future::pending::<()>().await;
+                }
+            } => true,
+        };
+        exchange.record.waited(begun.elapsed());
+        self.metrics.wait(cause, begun.elapsed());
+        if cut_off { ControlFlow::Break(StopReason::Shutdown) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Hands the attempt's answer over.
+    fn deliver(&self, exchange: Exchange, attempt: Attempt, class: Class, target: &Target) -> Response<AnswerBody> {
+        let fate = match (class, &attempt) {
+            (Class::Success, _) if exchange.record.attempts() > 1 => Fate::Replayed,
+            (Class::Success, _) => Fate::FirstTry,
+            (_, Attempt::Failed { failure: Failure::RequestBody, .. }) => Fate::ClientGone,
+            _ => Fate::Permanent,
+        };
+        match attempt {
+            Attempt::Answered { answer, .. } => self.hand_over(answer, fate, exchange.record),
+            Attempt::Failed { failure, .. } => refuse(Trouble::of(failure), fate, target, exchange.record),
+        }
+    }
+
+    /// Hands over what there is: the last answer, or the proxy's own. An older refusal would hide a write that may have landed, so it is
+    /// given for safe operations only.
+    fn give_up(
+        &self,
+        mut exchange: Exchange,
+        attempt: Attempt,
+        reason: StopReason,
+        target: &Target,
+    ) -> Response<AnswerBody> {
+        let fate = match reason {
+            StopReason::Attempts | StopReason::Deadline | StopReason::Shutdown => Fate::Exhausted,
+            StopReason::Body | StopReason::Operation | StopReason::Signature | StopReason::Token => Fate::NotReplayable,
+        };
+        exchange.log_give_up(&attempt, reason);
+        self.metrics.stop(exchange.record.operation(), reason);
+        // A refusal that only a replay met says that the credential grew old on the way: the client never saw a reason for it.
+        let refused = attempt.is_credential_refusal() && exchange.record.attempts() > 1;
+        match if refused { exchange.recall() } else { attempt } {
+            Attempt::Answered { answer, .. } => self.hand_over(answer, fate, exchange.record),
+            Attempt::Failed { failure, .. } => match exchange.answered.take() {
+                Some(answer) if exchange.subject.idempotency() == Idempotency::Safe => {
+                    self.hand_over(answer, fate, exchange.record)
+                }
+                _ => refuse(Trouble::of(failure), fate, target, exchange.record),
+            },
+        }
+    }
+
+    fn hand_over(&self, answer: Answer, fate: Fate, record: Record) -> Response<AnswerBody> {
+        let status = record.proxy_status(fate, None);
+        let mut response = answer.into_response(self.body_idle_timeout, record, fate);
+        append_proxy_status(&mut response, &status);
+        response
+    }
+
+    fn count(&self, exchange: &Exchange, attempt: &Attempt, class: Class) {
+        let (account, operation) = (exchange.record.account(), exchange.record.operation());
+        if !attempt.met_stale_connection() {
+            self.metrics.attempt(operation, class);
+        }
+        match attempt {
+            Attempt::Failed { failure, .. } => {
+                self.metrics.upstream_error(*failure);
+                if [Failure::CertificateInvalid, Failure::TlsFailed].contains(failure) {
+                    self.metrics.handshake_failed(Side::Upstream, failure.as_str());
+                }
+            }
+            Attempt::Answered { fault, .. } => {
+                let code = fault.as_deref().map_or("none", fault::label);
+                match class {
+                    Class::Throttled => self.metrics.throttled(account, code),
+                    Class::State | Class::Quota => self.metrics.state_refused(operation, code),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn count_replay(&self, exchange: &Exchange, attempt: &Attempt, class: Class) {
+        let reason = match (class, attempt) {
+            (_, attempt) if attempt.met_stale_connection() => return,
+            (_, Attempt::Failed { failure: Failure::Truncated, .. }) => RetryReason::Truncated,
+            (Class::NotSent, _) => RetryReason::NotSent,
+            (Class::Throttled, _) => RetryReason::Throttled,
+            _ => RetryReason::Transient,
+        };
+        self.metrics.retry(exchange.record.account(), exchange.record.operation(), reason);
+    }
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    fn situation(&self, drain: &Drain) -> Situation {
+        Situation {
+            subject: self.subject,
+            body: self.body.replayable(),
+            attempts: self.record.attempts(),
+            now: Instant::now().into_std(),
+            deadline: self.deadline.into_std(),
+            drain_by: drain.gone_at().map(Instant::into_std),
+            fresh_until: self.fresh_until.map(|(until, credential)| (until.into_std(), credential)),
+            entropy: fastrand::f64(),
+        }
+    }
+
+    /// Keeps what a later attempt may have to fall back on.
+    fn remember(&mut self, attempt: Attempt) {
+        match attempt {
+            Attempt::Answered { answer, .. } => {
+                self.failed = None;
+                self.answered = Some(answer);
+            }
+            Attempt::Failed { failure, .. } => self.failed = Some(failure),
+        }
+    }
+
+    /// The attempt before this one.
+    fn recall(&mut self) -> Attempt {
+        match (self.failed, self.answered.take()) {
+            (None, Some(answer)) => Attempt::Answered { answer, hint: None, fault: None },
+            (failed, answered) => {
+                self.answered = answered;
+                Attempt::Failed { failure: failed.unwrap_or(Failure::ConnectionLost), transmission: Transmission::Unknown }
+            }
+        }
+    }
+
+    fn log_replay(&self, attempt: &Attempt, class: Class, after: Duration) {
+        info!(
+            operation = self.record.operation(),
+            account = %self.record.account(),
+            attempt = self.record.attempts(),
+            class = class.as_str(),
+            cause = %attempt,
+            wait_seconds = after.as_secs_f64(),
+            request_id = attempt.request_id(),
+            client_request_id = self.client_request_id(),
+            "replaying"
+        );
+    }
+
+    fn log_give_up(&self, attempt: &Attempt, reason: StopReason) {
+        warn!(
+            operation = self.record.operation(),
+            account = %self.record.account(),
+            attempts = self.record.attempts(),
+            reason = reason.as_str(),
+            cause = %attempt,
+            request_id = attempt.request_id(),
+            client_request_id = self.client_request_id(),
+            "not replayed"
+        );
+    }
+
+    fn client_request_id(&self) -> Option<&str> {
+        let headers = self.template.headers();
+        let id = headers.get("client-request-id").or_else(|| headers.get("x-ms-client-request-id"))?;
+        id.to_str().ok()
+    }
+}
+
+// === impl Attempt ===
+
+impl Attempt {
+    fn outcome(&self) -> Outcome<'_> {
+        match self {
+            Self::Answered { answer, hint, fault } => {
+                Outcome::Responded { status: answer.head().status, hint: *hint, fault: fault.as_deref() }
+            }
+            Self::Failed { failure, transmission } => Outcome::Failed { failure: *failure, transmission: *transmission },
+        }
+    }
+
+    fn met_stale_connection(&self) -> bool {
+        matches!(self, Self::Failed { failure: Failure::StaleConnection, .. })
+    }
+
+    fn is_credential_refusal(&self) -> bool {
+        let Self::Answered { answer, .. } = self else { return false };
+        [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&answer.head().status)
+    }
+
+    /// Batch's id for the answer, for support tickets.
+    fn request_id(&self) -> Option<&str> {
+        let Self::Answered { answer, .. } = self else { return None };
+        answer.head().headers.get("request-id").and_then(|value| value.to_str().ok())
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered { answer, fault: Some(code), .. } => write!(f, "{} {code}", answer.head().status.as_u16()),
+            Self::Answered { answer, .. } => write!(f, "{}", answer.head().status.as_u16()),
+            Self::Failed { failure, .. } => f.write_str(failure.as_str()),
+        }
+    }
+}
+
+/// The proxy's own answer.
+fn refuse(trouble: Trouble, fate: Fate, target: &Target, record: Record) -> Response<AnswerBody> {
+    let status = record.proxy_status(fate, Some(trouble.error));
+    let now = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    let mut response = trouble.batch_answer(target.host(), &now).map(AnswerBody::whole);
+    append_proxy_status(&mut response, &status);
+    record.finish(fate);
+    response
+}
+
+fn append_proxy_status(response: &mut Response<AnswerBody>, status: &str) {
+    if let Ok(value) = HeaderValue::from_str(status) {
+        response.headers_mut().append(PROXY_STATUS, value);
+    }
+}
+
+/// Until when the request may be presented again, on the monotonic clock.
+fn fresh_until(template: &Template) -> Option<(Instant, Credential)> {
+    let expiry = credential::expiry(template.headers())?;
+    let left = expiry.at.duration_since(SystemTime::now()).unwrap_or_default();
+    // A token that outlives any clock needs no limit.
+    Instant::now().checked_add(left).map(|until| (until, expiry.credential))
+}
+
+/// A file may be of any size and come from a slow node: its reader sees what there is after this long.
+const FILE_STREAMS_AFTER: Duration = Duration::from_secs(2);
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");

@@ -1,0 +1,105 @@
+//! Header fields that belong to one connection and not to the message (RFC 9110, 7.6.1).
+//!
+//! What is removed is removed by building the map anew: `HeaderMap::remove` moves the last field into the hole, and the order in which a
+//! client sent its fields is kept. `Connection: keep-alive` says nothing that is not true of both connections, so it stays where it is.
+
+use http::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+
+/// What becomes of the field that frames the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// Kept: a chunked message goes on chunked.
+    Keep,
+    /// Removed: HTTP/2 frames bodies by itself.
+    Remove,
+}
+
+/// Removes what belongs to the connection the message came on.
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, framing: Framing) {
+    if framing == Framing::Keep && !headers.keys().any(is_hop_by_hop) && is_plain_keep_alive(headers) {
+        return;
+    }
+    let listed: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|token| token.trim().parse().ok())
+        .collect();
+    let keep_connection = framing == Framing::Keep && is_plain_keep_alive(headers);
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    let mut current = None;
+    for (name, value) in std::mem::take(headers) {
+        if let Some(name) = name {
+            current = Some(name);
+        }
+        let Some(name) = &current else { continue };
+        let removed = is_hop_by_hop(name)
+            || listed.contains(name)
+            || *name == CONNECTION && !keep_connection
+            || *name == TRANSFER_ENCODING && framing == Framing::Remove;
+        if !removed {
+            kept.append(name.clone(), value);
+        }
+    }
+    *headers = kept;
+}
+
+/// Whether the fields ask for the connection to stay and for nothing else.
+fn is_plain_keep_alive(headers: &HeaderMap) -> bool {
+    headers.get_all(CONNECTION).iter().all(|value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"keep-alive"))
+}
+
+/// `Trailer` and `Transfer-Encoding` are not here: they describe the body, which goes on as it is.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    [PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, UPGRADE].contains(name)
+        || ["keep-alive", "proxy-connection"].contains(&name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strip(fields: &[(&'static str, &'static str)], framing: Framing) -> Vec<(String, String)> {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        strip_hop_by_hop(&mut map, framing);
+        map.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+    }
+
+    fn owned(fields: &[(&str, &str)]) -> Vec<(String, String)> {
+        fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn fields_of_the_connection_go_and_the_others_keep_their_order() {
+        for (fields, want) in [
+            (
+                &[("host", "h"), ("proxy-connection", "x"), ("a", "1"), ("te", "trailers"), ("b", "2"), ("a", "3")][..],
+                &[("host", "h"), ("a", "1"), ("a", "3"), ("b", "2")][..],
+            ),
+            (&[("connection", "close"), ("a", "1"), ("b", "2")], &[("a", "1"), ("b", "2")]),
+            (
+                &[("a", "1"), ("connection", "keep-alive"), ("b", "2")],
+                &[("a", "1"), ("connection", "keep-alive"), ("b", "2")],
+            ),
+            (&[("a", "1"), ("connection", "keep-alive, x-hop"), ("x-hop", "y"), ("b", "2")], &[("a", "1"), ("b", "2")]),
+            (&[("proxy-authorization", "Basic x"), ("a", "1")], &[("a", "1")]),
+            (&[("upgrade", "websocket"), ("connection", "upgrade"), ("a", "1")], &[("a", "1")]),
+            (&[("transfer-encoding", "chunked"), ("trailer", "t")], &[("transfer-encoding", "chunked"), ("trailer", "t")]),
+        ] {
+            assert_eq!(strip(fields, Framing::Keep), owned(want), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn http_2_gets_no_field_of_an_http_1_connection() {
+        let fields =
+            [("transfer-encoding", "chunked"), ("connection", "keep-alive"), ("keep-alive", "timeout=5"), ("a", "1")];
+        assert_eq!(strip(&fields, Framing::Remove), owned(&[("a", "1")]));
+    }
+}

@@ -1,0 +1,102 @@
+//! Serving HTTP to clients: how a connection is set up, watched and drained, the same inside and outside TLS.
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::debug;
+
+use super::watch::{Watch, Watched};
+use crate::metrics::labels::ConnectionResult;
+use crate::shutdown::Drain;
+
+/// Serves HTTP/1.1 until the client goes, a limit of `watch` passes, or draining ends the connection after the request under way.
+pub(super) async fn serve_http1<S, H, F, B>(stream: S, handle: H, watch: &Arc<Watch>, drain: &Drain) -> ConnectionResult
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let service = service_fn(|request| {
+        let answered = handle(request);
+        async move { Ok::<_, Infallible>(answered.await) }
+    });
+    let io = TokioIo::new(Watched::new(stream, watch.clone()));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // The service's answers are passed on as they are, and ours need no date.
+        .auto_date_header(false)
+        // Limits are kept by `watch`, which tells a slow request from a quiet client.
+        .header_read_timeout(None)
+        .preserve_header_case(true)
+        .serve_connection(io, service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let mut drained = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                return ended_as(ended);
+            }
+            () = watch.expired() => {
+                debug!("client connection passed listen.header_timeout or listen.idle_timeout");
+                return ConnectionResult::Completed;
+            }
+            () = drain.started(), if !drained => {
+                drained = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// The same for HTTP/2, for clients that offer nothing else.
+pub(super) async fn serve_http2<S, H, F, B>(stream: S, handle: H, watch: &Arc<Watch>, drain: &Drain) -> ConnectionResult
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let service = service_fn(|request| {
+        let answered = handle(request);
+        async move { Ok::<_, Infallible>(answered.await) }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let mut drained = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                return ended_as(ended);
+            }
+            () = watch.expired() => return ConnectionResult::Completed,
+            () = drain.started(), if !drained => {
+                drained = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+fn ended_as(ended: Result<(), hyper::Error>) -> ConnectionResult {
+    let Err(error) = ended else { return ConnectionResult::Completed };
+    debug!(%error, "client connection broke");
+    ConnectionResult::Failed
+}

@@ -1,0 +1,122 @@
+//! CONNECT to Batch hosts: TLS is ended here with a leaf made for the host, and each request inside goes to the replay loop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tracing::{debug, warn};
+
+use super::forward::Endpoint;
+use super::http::{serve_http1, serve_http2};
+use super::prefixed::Prefixed;
+use super::route::{Route, Target};
+use super::watch::Watch;
+use super::{Shared, tunnel};
+use crate::metrics::labels::{ConnectionKind, ConnectionResult, LeafResult, Side};
+use crate::tls::handshake::{ClientRuntime, HandshakeFailure};
+use crate::tls::leaf::Issued;
+
+/// Serves what comes through an accepted CONNECT.
+pub(super) async fn run(shared: &Shared, client: Prefixed, target: Target, runtime: ClientRuntime) {
+    match timeout(shared.listen.header_timeout, client.peek()).await {
+        Ok(Ok(Some(TLS_HANDSHAKE))) => open(shared, client, target, runtime).await,
+        Ok(Ok(Some(_))) => pass(shared, client, target).await,
+        Ok(Ok(None)) | Ok(Err(_)) => debug!(%target, "client left after CONNECT"),
+        Err(_) => debug!(%target, "client sent nothing after CONNECT within listen.header_timeout"),
+    }
+}
+
+/// What is not TLS cannot be opened: it goes through untouched, where a tunnel may.
+async fn pass(shared: &Shared, client: Prefixed, target: Target) {
+    let Route::Tunnel(target) = Route::tunnel(target, shared.reach, &shared.route) else {
+        warn!("client speaks no TLS to a Batch host, and the settings allow no tunnel there");
+        return;
+    };
+    let connection = shared.metrics.connection(ConnectionKind::Tunnel);
+    match shared.dialer.dial(target.host(), target.port()).await {
+        Ok(upstream) => {
+            debug!(%target, "client speaks no TLS to a Batch host: tunnelling");
+            connection
+                .end(tunnel::relay(client, upstream, &target, shared.route.tunnel_idle_timeout, &shared.metrics).await);
+        }
+        Err(error) => {
+            connection.end(ConnectionResult::Unreachable);
+            warn!(%target, error = error.failure().as_str(), "client speaks no TLS to a Batch host, and no tunnel could be made");
+        }
+    }
+}
+
+async fn open(shared: &Shared, client: Prefixed, target: Target, runtime: ClientRuntime) {
+    // Counts as failed unless it is served.
+    let connection = shared.metrics.connection(ConnectionKind::Intercept);
+    let config = match shared.certificates.for_host(target.host()) {
+        Ok((config, Issued::Cached)) => {
+            shared.metrics.leaf(LeafResult::Cached);
+            config
+        }
+        Ok((config, Issued::New)) => {
+            shared.metrics.leaf(LeafResult::Issued);
+            config
+        }
+        Err(error) => {
+            shared.metrics.leaf(LeafResult::Failed);
+            warn!(%target, %error, "no certificate could be made for this host");
+            return;
+        }
+    };
+    let accepting = TlsAcceptor::from(config).accept(client);
+    let failure = match timeout(shared.listen.header_timeout, accepting).await {
+        Ok(Ok(stream)) => return connection.end(serve(shared, stream, target, runtime).await),
+        Ok(Err(error)) => HandshakeFailure::of(&error),
+        Err(_) => HandshakeFailure::Timeout,
+    };
+    shared.metrics.handshake_failed(Side::Client, failure.as_str());
+    if failure == HandshakeFailure::UnknownCa {
+        warn!(%target, "{}", distrust(runtime));
+    } else {
+        debug!(%target, reason = failure.as_str(), "client's TLS handshake failed");
+    }
+}
+
+async fn serve(shared: &Shared, stream: TlsStream<Prefixed>, target: Target, runtime: ClientRuntime) -> ConnectionResult {
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let watch = Watch::idle(shared.listen.header_timeout, shared.listen.idle_timeout);
+    let endpoint = Endpoint { account: shared.metrics.account(target.host()), target };
+    let asked = Arc::new(AtomicBool::new(false));
+    let handle = {
+        let (forwarder, endpoint, watch, asked) = (shared.forwarder.clone(), endpoint.clone(), watch.clone(), asked.clone());
+        move |request| {
+            asked.store(true, Ordering::Relaxed);
+            let (forwarder, endpoint, busy) = (forwarder.clone(), endpoint.clone(), watch.busy());
+            async move { forwarder.forward(request, &endpoint).await.map(|body| body.holding(busy)) }
+        }
+    };
+    let lasted = Instant::now();
+    let result = if http2 {
+        serve_http2(stream, handle, &watch, &shared.drain).await
+    } else {
+        serve_http1(stream, handle, &watch, &shared.drain).await
+    };
+    // Node checks the certificate after the handshake and hangs up without an alert.
+    let gone_at_once = !asked.load(Ordering::Relaxed) && lasted.elapsed() < DISTRUST_SHOWS_WITHIN;
+    if gone_at_once && runtime == ClientRuntime::Node && !shared.drain.has_started() {
+        shared.metrics.handshake_failed(Side::Client, HandshakeFailure::UnknownCa.as_str());
+        warn!(target = %endpoint.target, "{}", distrust(runtime));
+        return ConnectionResult::Failed;
+    }
+    result
+}
+
+/// The one line that says what is wrong and what to set.
+fn distrust(runtime: ClientRuntime) -> String {
+    format!("a client does not trust this proxy's certificate authority; set {} and restart it", runtime.trust_advice())
+}
+
+/// The content type of a TLS record that carries a ClientHello.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// A client that trusts us sends its request at once.
+const DISTRUST_SHOWS_WITHIN: Duration = Duration::from_secs(1);

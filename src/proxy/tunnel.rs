@@ -1,0 +1,98 @@
+//! CONNECT to hosts that are not opened: bytes both ways, untouched.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use super::prefixed::Prefixed;
+use super::route::Target;
+use super::watch::Watch;
+use crate::metrics::Metrics;
+use crate::metrics::labels::{ConnectionResult, Direction};
+
+/// A side of the tunnel whose incoming bytes are counted and keep the tunnel awake.
+struct Counted<S> {
+    stream: S,
+    direction: Direction,
+    metrics: Metrics,
+    watch: Arc<Watch>,
+}
+
+/// Copies until both sides have ended. One side's end closes the other's for writing only, so that an answer can still come back. Ends too
+/// when no byte moved for `idle`.
+pub(super) async fn relay(
+    client: Prefixed,
+    upstream: TcpStream,
+    target: &Target,
+    idle: Duration,
+    metrics: &Metrics,
+) -> ConnectionResult {
+    let watch = Watch::idle(idle, idle);
+    let counted = |direction| (direction, metrics.clone(), watch.clone());
+    let mut client = Counted::new(client, counted(Direction::Sent));
+    let mut upstream = Counted::new(upstream, counted(Direction::Received));
+    tokio::select! {
+        copied = copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => match copied {
+            Ok((sent, received)) => {
+                debug!(%target, sent, received, "tunnel ended");
+                ConnectionResult::Completed
+            }
+            Err(error) => {
+                debug!(%target, %error, "tunnel broke");
+                ConnectionResult::Failed
+            }
+        },
+        () = watch.expired() => {
+            debug!(%target, "tunnel was idle for tunnel.idle_timeout");
+            ConnectionResult::Failed
+        }
+    }
+}
+
+// === impl Counted ===
+
+impl<S> Counted<S> {
+    fn new(stream: S, (direction, metrics, watch): (Direction, Metrics, Arc<Watch>)) -> Self {
+        Self { stream, direction, metrics, watch }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let count = buf.filled().len() - before;
+        if count > 0 {
+            self.metrics.tunnelled(self.direction, count as u64);
+            self.watch.touch();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if polled.is_ready() {
+            self.watch.touch();
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Bytes held for each direction.
+const BUFFER: usize = 16 * 1024;

@@ -1,0 +1,226 @@
+//! How long a client's connection may stay without a request, and how long a request's head may take.
+//!
+//! hyper's own header timeout runs while a kept-alive connection idles too, so it cannot tell a slow request from a quiet client. Here the
+//! stream notes when bytes arrive, the service notes when requests begin and end, and a watcher looks at intervals no longer than the
+//! shorter limit: a limit is enforced at the latest one interval after it has passed, and a request costs two atomic stores.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, sleep};
+
+/// What a connection is doing, and since when.
+#[derive(Debug)]
+pub(super) struct Watch {
+    born: Instant,
+    /// Milliseconds since `born`, shifted left by two, and the [`Phase`].
+    state: AtomicU64,
+    /// Requests being served: more than one on an HTTP/2 connection.
+    serving: AtomicU32,
+    head: Duration,
+    idle: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Requests are being served.
+    Busy = 0,
+    /// The first bytes of a request are here, or were due since the connection began.
+    Head = 1,
+    /// Nothing is going on.
+    Idle = 2,
+}
+
+/// A stream that tells its [`Watch`] of arriving bytes.
+#[derive(Debug)]
+pub(super) struct Watched<S> {
+    stream: S,
+    watch: Arc<Watch>,
+}
+
+/// Marks a request as being served until dropped.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Watch>);
+
+// === impl Watch ===
+
+impl Watch {
+    /// A connection whose first request's head is due within `head`.
+    pub(super) fn awaiting_head(head: Duration, idle: Duration) -> Arc<Self> {
+        Self::new(Phase::Head, head, idle)
+    }
+
+    /// A connection, or tunnel, that may be quiet for `idle` from now on.
+    pub(super) fn idle(head: Duration, idle: Duration) -> Arc<Self> {
+        Self::new(Phase::Idle, head, idle)
+    }
+
+    fn new(phase: Phase, head: Duration, idle: Duration) -> Arc<Self> {
+        Arc::new(Self { born: Instant::now(), state: AtomicU64::new(phase as u64), serving: AtomicU32::new(0), head, idle })
+    }
+
+    /// Marks a request as being served.
+    pub(super) fn busy(self: &Arc<Self>) -> Busy {
+        self.serving.fetch_add(1, Ordering::Relaxed);
+        self.enter(Phase::Busy);
+        Busy(self.clone())
+    }
+
+    /// Notes that something happened on a connection that has no requests.
+    pub(super) fn touch(&self) {
+        self.enter(Phase::Idle);
+    }
+
+    /// Waits until a limit has passed.
+    pub(super) async fn expired(&self) {
+        let interval = self.head.min(self.idle);
+        loop {
+            let left = match self.read() {
+                (Phase::Busy, _) => interval,
+                (Phase::Head, since) => (since + self.head).saturating_duration_since(Instant::now()),
+                (Phase::Idle, since) => (since + self.idle).saturating_duration_since(Instant::now()),
+            };
+            if left.is_zero() {
+                return;
+            }
+            sleep(left.min(interval)).await;
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        let since = self.born.elapsed().as_millis() as u64;
+        self.state.store(since << 2 | phase as u64, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> (Phase, Instant) {
+        let state = self.state.load(Ordering::Relaxed);
+        let phase = match state & 3 {
+            0 => Phase::Busy,
+            1 => Phase::Head,
+            _ => Phase::Idle,
+        };
+        (phase, self.born + Duration::from_millis(state >> 2))
+    }
+
+    fn bytes_arrived(&self) {
+        if self.read().0 == Phase::Idle {
+            self.enter(Phase::Head);
+        }
+    }
+}
+
+// === impl Busy ===
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if self.0.serving.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.enter(Phase::Idle);
+        }
+    }
+}
+
+// === impl Watched ===
+
+impl<S> Watched<S> {
+    /// Watches `stream`.
+    pub(super) fn new(stream: S, watch: Arc<Watch>) -> Self {
+        Self { stream, watch }
+    }
+
+    /// The stream alone.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.watch.bytes_arrived();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: Duration = Duration::from_secs(10);
+    const IDLE: Duration = Duration::from_secs(300);
+
+    async fn expires_after(watch: &Watch) -> Duration {
+        let start = Instant::now();
+        watch.expired().await;
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_sends_no_head_is_given_the_head_limit() {
+        let watch = Watch::awaiting_head(HEAD, IDLE);
+        assert_eq!(expires_after(&watch).await, HEAD);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_connection_is_given_the_idle_limit() {
+        let watch = Watch::idle(HEAD, IDLE);
+        assert_eq!(expires_after(&watch).await, IDLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_stops_half_way_is_cut_within_two_head_limits() {
+        let watch = Watch::idle(HEAD, IDLE);
+        let later = watch.clone();
+        tokio::spawn(async move {
+            sleep(Duration::from_secs(25)).await;
+            later.bytes_arrived();
+        });
+        let after = expires_after(&watch).await - Duration::from_secs(25);
+        assert!(after >= HEAD && after <= 2 * HEAD, "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_under_way_has_no_limit_and_the_idle_limit_begins_at_its_end() {
+        let watch = Watch::idle(HEAD, IDLE);
+        let busy = watch.busy();
+        tokio::spawn(async move {
+            sleep(Duration::from_secs(1000)).await;
+            drop(busy);
+        });
+        let after = expires_after(&watch).await - Duration::from_secs(1000);
+        assert!(after >= IDLE && after <= IDLE + HEAD, "{after:?}");
+    }
+}

@@ -1,0 +1,313 @@
+//! Making connections: names, TCP and TLS, each failure under its own name.
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tower_service::Service;
+
+use super::UpstreamSettings;
+use crate::retry::outcome::Failure;
+
+/// Opens TCP connections: `upstream.resolve` first, then DNS, IPv6 and IPv4 side by side.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    http: HttpConnector<Resolver>,
+    resolve: Arc<HashMap<String, SocketAddr>>,
+    connect_timeout: Duration,
+}
+
+/// Why there is no connection. Nothing of a request was sent.
+#[derive(Debug, Error)]
+#[error("cannot connect to {target}")]
+pub struct ConnectError {
+    failure: Failure,
+    target: String,
+    source: Box<dyn StdError + Send + Sync>,
+}
+
+/// Opens what a request needs: TCP, and TLS for `https`.
+#[derive(Clone, Debug)]
+pub(super) struct Connector {
+    dialer: Dialer,
+    tls: TlsConnectorConfig,
+    connect_timeout: Duration,
+}
+
+/// A connection of either kind.
+pub(super) enum UpstreamStream {
+    Plain(TokioIo<TcpStream>),
+    Tls(Box<TokioIo<TlsStream<TcpStream>>>, ConnectionUse),
+}
+
+/// Whether a connection has carried an answer: travels with it through hyper's pool.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ConnectionUse(Arc<AtomicBool>);
+
+#[derive(Clone)]
+struct TlsConnectorConfig(Arc<ClientConfig>);
+
+/// DNS as the system does it.
+#[derive(Clone, Debug)]
+struct Resolver;
+
+/// A name that could not be looked up.
+#[derive(Debug, Error)]
+#[error("{0}")]
+struct ResolveError(io::Error);
+
+// === impl Dialer ===
+
+impl Dialer {
+    /// A dialer under these settings.
+    pub fn new(settings: &UpstreamSettings) -> Self {
+        let mut http = HttpConnector::new_with_resolver(Resolver);
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        // Divided among a name's addresses; the whole is bounded in `dial`.
+        http.set_connect_timeout(Some(settings.connect_timeout));
+        http.set_keepalive(Some(TCP_KEEPALIVE));
+        Self { http, resolve: Arc::new(settings.resolve.clone()), connect_timeout: settings.connect_timeout }
+    }
+
+    /// A TCP connection to `host` (an IPv6 address without brackets) within `upstream.connect_timeout`.
+    ///
+    /// # Errors
+    /// [`ConnectError`] names the target and what failed.
+    pub async fn dial(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+        let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let address = self.resolve.get(&target.to_ascii_lowercase()).map_or_else(|| target.clone(), ToString::to_string);
+        let fail = |failure, source| ConnectError { failure, target, source };
+        let uri = match Uri::builder().scheme("http").authority(address).path_and_query("/").build() {
+            Ok(uri) => uri,
+            Err(error) => return Err(fail(Failure::DnsNotFound, error.into())),
+        };
+        match timeout(self.connect_timeout, self.http.clone().call(uri)).await {
+            Ok(Ok(stream)) => Ok(stream.into_inner()),
+            Ok(Err(error)) => Err(fail(tcp_failure(&error), error.into())),
+            Err(elapsed) => Err(fail(Failure::ConnectTimeout, elapsed.into())),
+        }
+    }
+}
+
+// === impl ConnectError ===
+
+impl ConnectError {
+    /// What failed.
+    pub fn failure(&self) -> Failure {
+        self.failure
+    }
+}
+
+// === impl Connector ===
+
+impl Connector {
+    pub(super) fn new(dialer: Dialer, tls: Arc<ClientConfig>, connect_timeout: Duration) -> Self {
+        Self { dialer, tls: TlsConnectorConfig(tls), connect_timeout }
+    }
+
+    async fn connect(self, target: Uri) -> Result<UpstreamStream, ConnectError> {
+        let host = target.host().unwrap_or_default();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let https = target.scheme_str() == Some("https");
+        let port = target.port_u16().unwrap_or(if https { 443 } else { 80 });
+        if !https {
+            return Ok(UpstreamStream::Plain(TokioIo::new(self.dialer.dial(host, port).await?)));
+        }
+        let fail = |failure, source| ConnectError { failure, target: format!("{host}:{port}"), source };
+        let name = match ServerName::try_from(host.to_owned()) {
+            Ok(name) => name,
+            Err(error) => return Err(fail(Failure::DnsNotFound, error.into())),
+        };
+        let connected = timeout(self.connect_timeout, async {
+            let tcp = self.dialer.dial(host, port).await?;
+            let tls = TlsConnector::from(self.tls.0.clone()).connect(name, tcp).await;
+            tls.map_err(|error| fail(tls_failure(&error), error.into()))
+        });
+        match connected.await {
+            Ok(stream) => Ok(UpstreamStream::Tls(Box::new(TokioIo::new(stream?)), ConnectionUse::default())),
+            Err(elapsed) => Err(fail(Failure::ConnectTimeout, elapsed.into())),
+        }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = UpstreamStream;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<UpstreamStream, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        Box::pin(self.clone().connect(target))
+    }
+}
+
+// === impl TlsConnectorConfig ===
+
+impl std::fmt::Debug for TlsConnectorConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientConfig")
+    }
+}
+
+// === impl UpstreamStream ===
+
+impl Connection for UpstreamStream {
+    fn connected(&self) -> Connected {
+        match self {
+            Self::Plain(_) => Connected::new(),
+            Self::Tls(_, used) => Connected::new().extra(used.clone()),
+        }
+    }
+}
+
+impl Read for UpstreamStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream, _) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+        }
+    }
+}
+
+impl Write for UpstreamStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream, _) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream, _) => Pin::new(stream.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream, _) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream, _) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream, _) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
+        }
+    }
+}
+
+// === impl ConnectionUse ===
+
+impl ConnectionUse {
+    pub(super) fn mark_used(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn was_used(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+// === impl Resolver ===
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = ResolveError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ResolveError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ResolveError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        Box::pin(async move {
+            let addresses = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(ResolveError)?;
+            Ok(addresses.collect::<Vec<_>>().into_iter())
+        })
+    }
+}
+
+// === impl ResolveError ===
+
+impl ResolveError {
+    /// The system tells a missing name from a failing resolver by text only: glibc says "Name or service not known" or "No address
+    /// associated with hostname", musl "Name does not resolve" or "Name has no usable address". All else may pass.
+    fn failure(&self) -> Failure {
+        const MISSING: [&str; 4] = ["not known", "No address associated", "does not resolve", "no usable address"];
+        let text = self.0.to_string();
+        if MISSING.iter().any(|words| text.contains(words)) { Failure::DnsNotFound } else { Failure::DnsFailed }
+    }
+}
+
+fn tcp_failure(error: &(dyn StdError + 'static)) -> Failure {
+    if let Some(resolve) = super::cause::<ResolveError>(error) {
+        return resolve.failure();
+    }
+    match super::cause::<io::Error>(error).map(io::Error::kind) {
+        Some(io::ErrorKind::ConnectionRefused) => Failure::ConnectRefused,
+        Some(io::ErrorKind::TimedOut) => Failure::ConnectTimeout,
+        _ => Failure::ConnectFailed,
+    }
+}
+
+fn tls_failure(error: &io::Error) -> Failure {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => Failure::CertificateInvalid,
+        _ => Failure::TlsFailed,
+    }
+}
+
+/// Finds peers that went away without a word, on connections whose answer takes long.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_name_is_told_from_a_failing_resolver() {
+        for (text, want) in [
+            ("failed to lookup address information: Name or service not known", Failure::DnsNotFound),
+            ("failed to lookup address information: No address associated with hostname", Failure::DnsNotFound),
+            ("failed to lookup address information: Name does not resolve", Failure::DnsNotFound),
+            ("failed to lookup address information: Temporary failure in name resolution", Failure::DnsFailed),
+            ("failed to lookup address information: Try again", Failure::DnsFailed),
+            ("something new", Failure::DnsFailed),
+        ] {
+            assert_eq!(ResolveError(io::Error::other(text)).failure(), want, "{text}");
+        }
+    }
+}
