@@ -1,1 +1,120 @@
-//! Placeholder.
+//! Arguments, subcommands and exit codes.
+//!
+//! Parses the command line, reads the process environment, and hands each subcommand its settings. Which values settings take
+//! is [`crate::config`]'s business; a subcommand that is more than a few lines has a file of its own.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use thiserror::Error;
+
+use crate::config::{ConfigError, ENV_PREFIX, Effective, Settings};
+
+mod args;
+mod ca;
+mod config;
+mod help;
+mod probe;
+mod serve;
+
+use args::{CONFIG_VARIABLE, CaCommand, Cli, Command, ConfigCommand};
+
+/// Why a command did not do what it was asked, by exit code.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The settings are wrong (78, `EX_CONFIG` of sysexits.h).
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A fault of this program (70, `EX_SOFTWARE`).
+    #[error("{0}")]
+    Internal(Box<dyn std::error::Error + Send + Sync>),
+    /// A file that a setting names cannot be used (78, as for the setting itself).
+    #[error("{0}")]
+    Setting(Box<dyn std::error::Error + Send + Sync>),
+    /// Something cannot be bound, started or reached (69, `EX_UNAVAILABLE`).
+    #[error("{0}")]
+    Start(Box<dyn std::error::Error + Send + Sync>),
+    /// The command line is wrong (2), or asks for help (0); the parser prints it in its own form.
+    #[error("{0}")]
+    Usage(#[from] clap::Error),
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// The status the process ends with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Setting(_) => 78,
+            Self::Internal(_) => 70,
+            Self::Start(_) => 69,
+            Self::Usage(err) if err.use_stderr() => 2,
+            Self::Usage(_) => 0,
+        }
+    }
+
+    /// Tells the user, one line for each fault. Nothing is left to do where even that fails.
+    fn print(&self) {
+        if let Self::Usage(err) = self {
+            let _ = err.print();
+            return;
+        }
+        let mut stderr = io::stderr().lock();
+        for line in self.to_string().lines() {
+            let _ = writeln!(stderr, "batch-retry-proxy: {line}");
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(err: io::Error) -> Self {
+        Self::Internal(err.into())
+    }
+}
+
+/// Does what the command line asks and says how it went. `args` begin with the program's name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match dispatch(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn dispatch(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
+    let cli = Cli::try_parse_from(args)?;
+    let sources = cli.sources(environment()?)?;
+    match &cli.command {
+        Some(Command::Config { command: ConfigCommand::Check { .. }, .. }) => config::check(&sources),
+        Some(Command::Config { command: ConfigCommand::Show { .. }, .. }) => config::show(&sources),
+        other => {
+            let settings = Settings::load(&sources)?;
+            match other {
+                Some(Command::Ca { command: CaCommand::Export { export, .. }, .. }) => ca::export(&settings, export),
+                Some(Command::Ca { command: CaCommand::Show { .. }, .. }) => ca::show(&settings),
+                Some(Command::Healthcheck { .. }) => probe::healthcheck(&settings),
+                Some(Command::Wait { wait, .. }) => probe::wait(&settings, wait),
+                _ => serve::run(settings, &Effective::load(&sources)?),
+            }
+        }
+    }
+}
+
+/// The variables of the process that concern settings. No other code reads the environment for them.
+fn environment() -> Result<Vec<(String, String)>, ConfigError> {
+    let names = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    let ours = names.filter(|(name, _)| name.starts_with(ENV_PREFIX) || name == CONFIG_VARIABLE);
+    let mut variables = ours
+        .map(|(variable, value)| match value.into_string() {
+            Ok(value) => Ok((variable, value)),
+            Err(_) => Err(ConfigError::VariableNotUtf8 { variable }),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    // The system's order is arbitrary; sorted, the same faults are always reported in the same order.
+    variables.sort();
+    Ok(variables)
+}

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The process: hand the arguments to the command line and exit with its code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    batch_retry_proxy::cli::run(std::env::args_os())
+}

@@ -1,0 +1,202 @@
+//! What each endpoint answers.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+use super::endpoint::Endpoint;
+use super::readiness::Readiness;
+use super::status::{Start, Status};
+use crate::metrics::{self, BuildInfo, Metrics};
+use crate::telemetry::{LogHandle, level_name, parse_level};
+
+/// What the admin server tells and may change. All of it is read anew for each request.
+pub struct AdminContext {
+    /// What is running.
+    pub build: BuildInfo,
+    /// Where the proxy listens.
+    pub proxy_address: SocketAddr,
+    /// Whether `POST /shutdown` from loopback is obeyed.
+    pub allow_shutdown: bool,
+    /// The authority that clients must trust.
+    pub authority: AuthorityInfo,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Whether the proxy may be used.
+    pub readiness: Readiness,
+    /// Reads and changes the log level.
+    pub logs: LogHandle,
+    /// The settings in force as a JSON text, secrets hidden.
+    pub config: Box<dyn Fn() -> String + Send + Sync>,
+    /// Starts draining.
+    pub shutdown: Box<dyn Fn() + Send + Sync>,
+}
+
+/// A certificate authority as its clients see it.
+#[derive(Clone, Debug)]
+pub struct AuthorityInfo {
+    /// The root's subject.
+    pub subject: String,
+    /// SHA-256 over the root, in hexadecimal.
+    pub fingerprint: String,
+    /// When the root expires.
+    pub not_after: SystemTime,
+    /// The root, in PEM.
+    pub root_pem: Bytes,
+    /// The roots the proxy itself trusts and then its own, in PEM.
+    pub bundle_pem: Bytes,
+}
+
+/// Answers requests. Shared by all connections.
+#[derive(Debug)]
+pub(super) struct Pages {
+    context: AdminContext,
+    start: Start,
+}
+
+type Page = Response<Full<Bytes>>;
+
+// === impl AdminContext ===
+
+impl fmt::Debug for AdminContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminContext")
+            .field("build", &self.build)
+            .field("proxy_address", &self.proxy_address)
+            .field("allow_shutdown", &self.allow_shutdown)
+            .field("readiness", &self.readiness)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Pages ===
+
+impl Pages {
+    pub(super) fn new(context: AdminContext) -> Self {
+        Self { context, start: Start::now() }
+    }
+
+    /// The answer to a request of `peer` to the server at `address`.
+    pub(super) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, address: Option<SocketAddr>) -> Page {
+        let path = request.uri().path();
+        let Some(endpoint) = Endpoint::at(path).filter(|endpoint| self.offers(*endpoint)) else {
+            debug!(%peer, method = %request.method(), path, "admin path is unknown");
+            return text(StatusCode::NOT_FOUND, format!("not found; there are:\n\n{}", self.index()));
+        };
+        if !endpoint.takes(request.method()) {
+            let mut page = text(StatusCode::METHOD_NOT_ALLOWED, format!("{path} takes {}\n", endpoint.allow()));
+            page.headers_mut().insert(header::ALLOW, HeaderValue::from_static(endpoint.allow()));
+            return page;
+        }
+        if matches!(*request.method(), Method::PUT | Method::POST) {
+            if let Err(reason) = may_change(&request, peer.ip()) {
+                debug!(%peer, path, reason, "admin change refused");
+                return text(StatusCode::FORBIDDEN, format!("{reason}\n"));
+            }
+            return match endpoint {
+                Endpoint::Shutdown => self.shut_down(peer),
+                _ => self.change_log_level(request, peer).await,
+            };
+        }
+        self.read(endpoint, address)
+    }
+
+    fn read(&self, endpoint: Endpoint, address: Option<SocketAddr>) -> Page {
+        let context = &self.context;
+        match endpoint {
+            Endpoint::BundlePem => page(StatusCode::OK, PEM, context.authority.bundle_pem.clone()),
+            Endpoint::CaPem => page(StatusCode::OK, PEM, context.authority.root_pem.clone()),
+            Endpoint::Config => page(StatusCode::OK, JSON, (context.config)()),
+            Endpoint::Index | Endpoint::Shutdown => text(StatusCode::OK, self.index()),
+            Endpoint::Livez => text(StatusCode::OK, "ok\n"),
+            Endpoint::LogLevel => text(StatusCode::OK, format!("{}\n", level_name(context.logs.level()))),
+            Endpoint::Metrics => page(StatusCode::OK, metrics::CONTENT_TYPE, context.metrics.encode()),
+            Endpoint::Readyz => match context.readiness.check() {
+                Ok(()) => text(StatusCode::OK, "ready\n"),
+                Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+            },
+            Endpoint::Status => match serde_json::to_vec_pretty(&Status::of(context, self.start, address)) {
+                Ok(json) => page(StatusCode::OK, JSON, json),
+                Err(error) => {
+                    debug!(%error, "status cannot be written");
+                    text(StatusCode::INTERNAL_SERVER_ERROR, "the status cannot be written as JSON\n")
+                }
+            },
+        }
+    }
+
+    fn shut_down(&self, peer: SocketAddr) -> Page {
+        info!(%peer, "shutdown was asked for");
+        (self.context.shutdown)();
+        text(StatusCode::ACCEPTED, "draining\n")
+    }
+
+    async fn change_log_level(&self, request: Request<Incoming>, peer: SocketAddr) -> Page {
+        let body = Limited::new(request.into_body(), LEVEL_LIMIT).collect();
+        let body = match timeout(BODY_TIMEOUT, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) => {
+                debug!(%peer, %error, "admin body cannot be read");
+                return text(StatusCode::BAD_REQUEST, "the body must be one word: off, error, warn, info, debug or trace\n");
+            }
+            Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body did not come\n"),
+        };
+        match parse_level(&String::from_utf8_lossy(&body)) {
+            Ok(level) => {
+                self.context.logs.set_level(level);
+                info!(%peer, level = level_name(level), "log level changed");
+                text(StatusCode::OK, format!("{}\n", level_name(level)))
+            }
+            Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        }
+    }
+
+    fn offers(&self, endpoint: Endpoint) -> bool {
+        endpoint != Endpoint::Shutdown || self.context.allow_shutdown
+    }
+
+    fn index(&self) -> String {
+        let offered = Endpoint::ALL.into_iter().filter(|endpoint| self.offers(*endpoint));
+        offered.map(|endpoint| format!("{:<13}{}\n", endpoint.path(), endpoint.purpose())).collect()
+    }
+}
+
+/// Whether a request may change something.
+///
+/// A browser sends `Origin` with every PUT and POST, so a web page that aims at the loopback address is told apart from a
+/// local program, which sends none.
+fn may_change(request: &Request<Incoming>, peer: IpAddr) -> Result<(), &'static str> {
+    if !peer.to_canonical().is_loopback() {
+        return Err("only a program on the same machine may do this");
+    }
+    if request.headers().contains_key(header::ORIGIN) {
+        return Err("a web page may not do this");
+    }
+    Ok(())
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Page {
+    page(status, "text/plain; charset=utf-8", body)
+}
+
+fn page(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Page {
+    let mut page = Response::new(Full::new(body.into()));
+    *page.status_mut() = status;
+    page.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    page.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    page
+}
+
+const JSON: &str = "application/json";
+const PEM: &str = "application/x-pem-file";
+
+/// In bytes. The longest word has five letters.
+const LEVEL_LIMIT: usize = 64;
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,98 @@
+//! The `/status` document.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::time::{Instant, SystemTime};
+
+use serde::Serialize;
+
+use super::page::AdminContext;
+use crate::metrics::Summary;
+
+/// When the program started, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    instant: Instant,
+    time: SystemTime,
+}
+
+/// Where things stand. Field names are what users script against.
+#[derive(Serialize)]
+pub(super) struct Status<'a> {
+    version: &'a str,
+    revision: &'a str,
+    started: String,
+    uptime_seconds: u64,
+    ready: bool,
+    draining: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_ready_because: Option<&'static str>,
+    proxy_address: SocketAddr,
+    admin_address: Option<SocketAddr>,
+    ca: Ca<'a>,
+    #[serde(flatten)]
+    summary: Summary,
+}
+
+#[derive(Serialize)]
+struct Ca<'a> {
+    subject: &'a str,
+    fingerprint: &'a str,
+    not_after: String,
+}
+
+// === impl Start ===
+
+impl Start {
+    pub(super) fn now() -> Self {
+        Self { instant: Instant::now(), time: SystemTime::now() }
+    }
+}
+
+// === impl Status ===
+
+impl<'a> Status<'a> {
+    pub(super) fn of(context: &'a AdminContext, start: Start, admin_address: Option<SocketAddr>) -> Self {
+        let ready = context.readiness.check();
+        Self {
+            version: context.build.version,
+            revision: context.build.revision,
+            started: rfc3339(start.time),
+            uptime_seconds: start.instant.elapsed().as_secs(),
+            ready: ready.is_ok(),
+            draining: context.readiness.is_draining(),
+            not_ready_because: ready.err(),
+            proxy_address: context.proxy_address,
+            admin_address,
+            ca: Ca {
+                subject: &context.authority.subject,
+                fingerprint: &context.authority.fingerprint,
+                not_after: rfc3339(context.authority.not_after),
+            },
+            summary: context.metrics.summary(),
+        }
+    }
+}
+
+/// In UTC, to the second. Empty for a year of five digits, which the format cannot write.
+fn rfc3339(time: SystemTime) -> String {
+    let mut text = String::new();
+    if write!(text, "{}", humantime::format_rfc3339_seconds(time)).is_err() {
+        text.clear();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_in_utc_and_one_past_the_format_is_empty() {
+        let at = |seconds| rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(1_700_000_000), "2023-11-14T22:13:20Z");
+        assert_eq!(at(300_000_000_000), "");
+    }
+}

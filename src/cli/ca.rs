@@ -1,0 +1,79 @@
+//! `ca show` and `ca export`: the authority kept in `ca.directory`, or else that of the running proxy.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::Failure;
+use super::args::{ExportArgs, ExportFormat};
+use super::probe::block_on;
+use crate::admin::probe;
+use crate::app::StartError;
+use crate::config::Settings;
+use crate::tls::authority::CertificateAuthority;
+use crate::tls::roots::Roots;
+use crate::tls::trust;
+
+/// Tells the authority's name, fingerprint and life.
+pub(super) fn show(settings: &Settings) -> Result<(), Failure> {
+    let text = match &settings.ca.directory {
+        Some(directory) => {
+            let authority = kept(settings)?;
+            let expires = humantime::format_rfc3339_seconds(authority.not_after());
+            let (subject, fingerprint) = (authority.subject(), authority.fingerprint_sha256());
+            format!(
+                "subject      {subject}\nsha256       {fingerprint}\nexpires      {expires}\nkept in      {}\n",
+                directory.display()
+            )
+        }
+        None => {
+            let admin = settings.admin.address;
+            let status: Value =
+                serde_json::from_slice(&fetch(admin, "/status")?).map_err(|error| Failure::Internal(error.into()))?;
+            let field = |name: &str| status["ca"][name].as_str().unwrap_or("unknown").to_owned();
+            let (subject, fingerprint, expires) = (field("subject"), field("fingerprint"), field("not_after"));
+            format!(
+                "subject      {subject}\nsha256       {fingerprint}\nexpires      {expires}\nkept in      memory of the proxy at {admin}\n"
+            )
+        }
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// Writes the authority's certificate, alone or behind the roots that the proxy trusts.
+pub(super) fn export(settings: &Settings, args: &ExportArgs) -> Result<(), Failure> {
+    let pem = match (&settings.ca.directory, args.format) {
+        (Some(_), ExportFormat::Pem) => Bytes::from(kept(settings)?.root_pem().to_owned()),
+        (Some(_), ExportFormat::Bundle) => {
+            let roots = Roots::load(&settings.upstream.ca_files).map_err(StartError::from)?;
+            Bytes::from(trust::bundle_pem(&kept(settings)?, &roots))
+        }
+        (None, ExportFormat::Pem) => fetch(settings.admin.address, "/ca.pem")?,
+        (None, ExportFormat::Bundle) => fetch(settings.admin.address, "/bundle.pem")?,
+    };
+    match &args.out {
+        None => io::stdout().write_all(&pem)?,
+        Some(path) => {
+            fs::write(path, &pem)
+                .map_err(|error| Failure::Start(format!("cannot write {} (--out): {error}", path.display()).into()))?;
+        }
+    }
+    Ok(())
+}
+
+fn kept(settings: &Settings) -> Result<CertificateAuthority, Failure> {
+    let opened = CertificateAuthority::open(&settings.route.intercept, &settings.ca, SystemTime::now());
+    Ok(opened.map_err(StartError::from)?)
+}
+
+fn fetch(admin: SocketAddr, path: &str) -> Result<Bytes, Failure> {
+    let fetched = block_on(probe::fetch(admin, path))?;
+    fetched.map_err(|error| {
+        Failure::Start(format!("{error}; without ca.directory the authority is in the running proxy's memory").into())
+    })
+}

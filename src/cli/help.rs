@@ -1,0 +1,54 @@
+//! The texts of `--help`: what the program is for and an example of each command.
+
+pub(super) const ABOUT: &str = "\
+A local HTTP proxy for programs that talk to Azure Batch.
+
+Point HTTPS_PROXY at it. Requests to a Batch account that fail are sent again when that is safe, until they \
+succeed or until trying again would be wrong. Everything else is tunnelled untouched.";
+
+pub(super) const ROOT: &str = "\
+Examples:
+  batch-retry-proxy --publish /tmp/brp        clients find what to trust in /tmp/brp
+  set -a; . /tmp/brp/proxy.env; python a.py   run a program behind it
+  batch-retry-proxy --set retry.deadline=2m   have more patience
+  batch-retry-proxy config show               all settings and their origin
+
+Settings come from, later wins: built-in defaults, the file of --config (or BATCH_RETRY_PROXY_CONFIG), \
+variables such as BATCH_RETRY_PROXY__RETRY__DEADLINE=40s, --set, other flags. Values of variables and \
+--set are TOML or plain text.
+
+Exit codes: 0 done, 2 bad usage, 69 cannot bind, start or be reached, 70 internal error, 78 bad configuration.";
+
+pub(super) const SERVE: &str = "\
+Examples:
+  batch-retry-proxy serve
+  batch-retry-proxy serve --listen 127.0.0.1:8080 --publish ./trust
+  batch-retry-proxy serve --config proxy.toml --set 'retry.statuses=[429,503]'
+
+The first SIGTERM or SIGINT lets requests under way finish, a second one stops at once.";
+
+pub(super) const CA_SHOW: &str = "\
+Example:
+  batch-retry-proxy ca show";
+
+pub(super) const CA_EXPORT: &str = "\
+Examples:
+  batch-retry-proxy ca export --out ca.pem
+  batch-retry-proxy ca export --format bundle --out bundle.pem";
+
+pub(super) const CONFIG_SHOW: &str = "\
+Examples:
+  batch-retry-proxy config show
+  batch-retry-proxy config show > proxy.toml    its output is a configuration file";
+
+pub(super) const CONFIG_CHECK: &str = "\
+Example:
+  batch-retry-proxy config check --config proxy.toml";
+
+pub(super) const WAIT: &str = "\
+Example:
+  batch-retry-proxy wait --timeout 1m && python submit.py";
+
+pub(super) const HEALTHCHECK: &str = "\
+Example (Dockerfile):
+  HEALTHCHECK CMD [\"batch-retry-proxy\", \"healthcheck\"]";

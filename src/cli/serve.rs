@@ -1,0 +1,83 @@
+//! `serve`: run until told to stop, and say on the terminal what a client must set.
+
+use std::io::{self, IsTerminal};
+
+use tokio::runtime::Builder;
+use tracing::{info, warn};
+
+use super::Failure;
+use crate::app::{App, Controls, StartError};
+use crate::config::{Effective, Settings};
+use crate::shutdown::{self, Signals};
+use crate::telemetry::{self, LogFormat, LogHandle};
+
+/// Runs the proxy until it is told to stop.
+pub(super) fn run(settings: Settings, effective: &Effective) -> Result<(), Failure> {
+    let talkative = match settings.log.format {
+        Some(format) => format == LogFormat::Text,
+        None => io::stderr().is_terminal(),
+    };
+    let logs = telemetry::init(settings.log);
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(serve(settings, effective.to_json(), logs, talkative));
+    // What the grace did not wait for is cut off, not waited for here.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(settings: Settings, config: String, logs: LogHandle, talkative: bool) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let app = App::bind(settings).await?;
+    telemetry::install_panic_hook(app.metrics().clone());
+    if talkative {
+        eprintln!("{}", instructions(&app));
+    }
+    let grace = app.grace();
+    let (shutdown, drain) = shutdown::channel();
+    let mut running = tokio::spawn(app.run(drain, Controls { logs, config, shutdown: shutdown.clone() }));
+    loop {
+        tokio::select! {
+            ended = &mut running => return ended.map(drop).map_err(|error| Failure::Internal(error.into())),
+            signal = signals.next() => {
+                if shutdown.has_started() {
+                    warn!(signal, "stopping at once");
+                    return Ok(());
+                }
+                info!(signal, grace_seconds = grace.as_secs(), "finishing what is under way; a second signal stops at once");
+                shutdown.drain(grace);
+            }
+        }
+    }
+}
+
+/// What to set in the environment of a program that talks to Batch.
+fn instructions(app: &App) -> String {
+    let (proxy, admin) = (app.proxy_address(), app.admin_address());
+    let (bundle, fetch) = match app.published() {
+        Some(directory) => (directory.join("bundle.pem").display().to_string(), String::new()),
+        None => (
+            "$PWD/bundle.pem".to_owned(),
+            format!("  batch-retry-proxy ca export --set admin.address={admin} --format bundle --out bundle.pem\n"),
+        ),
+    };
+    format!(
+        "batch-retry-proxy {} listens on {proxy}. Metrics and status: http://{admin}/\n\
+         In the shell of the program that talks to Azure Batch:\n\
+         {fetch}  export HTTPS_PROXY=http://{proxy} https_proxy=http://{proxy}\n  \
+         export NO_PROXY=169.254.169.254,168.63.129.16,localhost,127.0.0.1\n  \
+         export REQUESTS_CA_BUNDLE={bundle} SSL_CERT_FILE={bundle} CURL_CA_BUNDLE={bundle}   # Python, OpenSSL, Go, .NET, curl\n  \
+         export NODE_EXTRA_CA_CERTS={bundle}   # Node",
+        env!("CARGO_PKG_VERSION"),
+    )
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Roots(_) => Self::Setting(error.into()),
+            StartError::Authority(_) | StartError::Bind { .. } | StartError::Publish(_) | StartError::Tls(_) => {
+                Self::Start(error.into())
+            }
+        }
+    }
+}
