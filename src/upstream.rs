@@ -48,7 +48,7 @@ pub struct Upstream {
 
 /// Why an attempt got no answer's head.
 #[derive(Debug, Error)]
-#[error("{}", chain(.source))]
+#[error("{}", chain(.source.as_ref()))]
 pub struct SendError {
     /// What went wrong.
     pub failure: Failure,
@@ -132,8 +132,7 @@ fn cause<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Opti
 }
 
 /// The chain of causes as one line.
-fn chain(error: &Box<dyn StdError + Send + Sync>) -> String {
-    let first: &dyn StdError = error.as_ref();
-    let causes = std::iter::successors(Some(first), |&error| error.source()).map(ToString::to_string);
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string);
     causes.collect::<Vec<_>>().join(": ")
 }

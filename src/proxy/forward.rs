@@ -67,6 +67,7 @@ struct Exchange {
 }
 
 /// How an attempt ended.
+#[expect(clippy::large_enum_variant, reason = "a request has one at a time, and most hold an answer")]
 enum Attempt {
     Answered { answer: Answer, hint: Option<Duration>, fault: Option<String> },
     Failed { failure: Failure, transmission: Transmission },
@@ -105,9 +106,9 @@ impl Forwarder {
             Ok(template) => template,
             Err(invalid) => return refuse(invalid.into(), Fate::Permanent, &endpoint.target, record),
         };
-        let body = match ClientBody::read(body, template.is_chunked(), self.bodies.request_limit, &self.memory).await {
-            Ok(body) => body,
-            Err(_) => return refuse(Trouble::of(Failure::RequestBody), Fate::ClientGone, &endpoint.target, record),
+        let reading = ClientBody::read(body, template.is_chunked(), self.bodies.request_limit, &self.memory);
+        let Ok(body) = reading.await else {
+            return refuse(Trouble::of(Failure::RequestBody), Fate::ClientGone, &endpoint.target, record);
         };
         let deadline = Instant::now() + self.policy.deadline_for(template.user_agent());
         let fresh_until = fresh_until(&template);

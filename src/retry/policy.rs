@@ -303,4 +303,5 @@ const SERVER_TIMEOUT_MARGIN: Duration = Duration::from_secs(5);
 const ANSWER_ROOM: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the tests need some instant to begin with")]
 mod tests;

@@ -1,0 +1,11 @@
+//! Integration tests: the real proxy between raw clients and scripted origins, on loopback.
+//!
+//! What the tests stand on is in [`support`], and its own tests are in `support_test`. `layering` reads the source instead of running it.
+#![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
+
+mod config_cli;
+mod layering;
+mod matrix;
+mod sdk;
+mod support;
+mod support_test;

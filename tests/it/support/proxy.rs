@@ -1,0 +1,151 @@
+//! The real proxy in the test's own process, with waits short enough for tests.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use batch_retry_proxy::app::{App, Controls};
+use batch_retry_proxy::config::Settings;
+use batch_retry_proxy::shutdown::{self, Shutdown};
+use batch_retry_proxy::telemetry;
+use tokio::task::JoinHandle;
+use toml::{Table, Value};
+
+use super::client::{Client, Tunnel, request};
+use super::guard;
+use super::origin::Origin;
+
+/// A running proxy. Dropped, it stops at once.
+pub(crate) struct TestProxy {
+    address: SocketAddr,
+    admin: SocketAddr,
+    ca_pem: String,
+    grace: Duration,
+    shutdown: Shutdown,
+    task: JoinHandle<()>,
+}
+
+/// Settings to start with.
+pub(crate) struct Builder {
+    settings: Table,
+}
+
+// === impl Builder ===
+
+impl Builder {
+    /// Sends what goes to port 443 of the origin's hosts to the origin, and trusts its certificate.
+    pub(crate) fn upstream(mut self, origin: &Origin) -> Self {
+        for host in origin.hosts() {
+            self = self.resolve(&format!("{host}:443"), origin.address());
+        }
+        self.trust(origin.ca_file())
+    }
+
+    /// Trusts the certificates in `file` for what it reaches.
+    pub(crate) fn trust(mut self, file: &Path) -> Self {
+        let files = self.section("upstream").entry("ca_files").or_insert_with(|| Value::Array(Vec::new()));
+        files.as_array_mut().unwrap().push(file.to_str().unwrap().into());
+        self
+    }
+
+    /// Sends what goes to `authority` (`host:port`) to `address`.
+    pub(crate) fn resolve(mut self, authority: &str, address: SocketAddr) -> Self {
+        let table = self.section("upstream").entry("resolve").or_insert_with(|| Value::Table(Table::new()));
+        table.as_table_mut().unwrap().insert(authority.to_owned(), address.to_string().into());
+        self
+    }
+
+    /// Sets one key, such as `retry.deadline`.
+    pub(crate) fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
+        let (section, name) = key.rsplit_once('.').expect("a key has a section");
+        self.section(section).insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Starts.
+    ///
+    /// # Panics
+    /// If the settings are refused or the proxy cannot start.
+    pub(crate) async fn start(self) -> TestProxy {
+        let settings = Settings::from_toml(&self.settings.to_string()).unwrap();
+        let (logs, grace) = (telemetry::init(settings.log), settings.shutdown_grace);
+        let app = App::bind(settings).await.unwrap();
+        let (address, admin, ca_pem) = (app.proxy_address(), app.admin_address(), app.root_pem().to_owned());
+        let (shutdown, drain) = shutdown::channel();
+        let controls = Controls { logs, config: "{}".to_owned(), shutdown: shutdown.clone() };
+        let task = tokio::spawn(async move {
+            app.run(drain, controls).await;
+        });
+        TestProxy { address, admin, ca_pem, grace, shutdown, task }
+    }
+
+    fn section(&mut self, path: &str) -> &mut Table {
+        path.split('.').fold(&mut self.settings, |table, name| {
+            table.entry(name).or_insert_with(|| Value::Table(Table::new())).as_table_mut().expect("a section is a table")
+        })
+    }
+}
+
+// === impl TestProxy ===
+
+impl TestProxy {
+    /// Listens at ports the system picks and waits milliseconds where it would wait seconds, without chance.
+    pub(crate) fn builder() -> Builder {
+        Builder { settings: Table::new() }
+            .set("listen.address", "127.0.0.1:0")
+            .set("admin.address", "127.0.0.1:0")
+            .set("log.level", "off")
+            .set("retry.backoff.initial", "20ms")
+            .set("retry.backoff.max", "100ms")
+            .set("retry.backoff.jitter", 0.0)
+    }
+
+    /// Where the proxy listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the admin server listens.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The certificate to trust the proxy by.
+    pub(crate) fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// A connection to port 443 of `host`, opened by the proxy.
+    pub(crate) async fn client(&self, host: &str) -> Client {
+        let tunnel = Tunnel::open(self.address, &format!("{host}:443"), None).await;
+        tunnel.tls(&self.ca_pem, host, &["http/1.1"]).await.unwrap()
+    }
+
+    /// The metrics as they are now.
+    pub(crate) async fn metrics(&self) -> String {
+        let mut client = Client::connect(self.admin).await;
+        let response = client.request(&request("GET", "/metrics", "localhost", &[], "")).await;
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.text()
+    }
+
+    /// Begins to drain.
+    pub(crate) fn drain(&self) {
+        self.shutdown.drain(self.grace);
+    }
+
+    /// Drains and waits for the end.
+    ///
+    /// # Panics
+    /// If the proxy panicked.
+    pub(crate) async fn finish(mut self) {
+        self.drain();
+        guard("the proxy's end", &mut self.task).await.unwrap();
+    }
+}
+
+impl Drop for TestProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
