@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod config_cli;
+mod fidelity;
+mod giving_up;
 mod layering;
 mod matrix;
 mod sdk;
