@@ -1,8 +1,8 @@
 //! The admin server: metrics, probes and status over plain HTTP, beside the proxy and not through it.
 //!
 //! Reading is open to whoever reaches the address, which is loopback unless set wider; changing is for loopback peers
-//! only. A client that stalls, floods or sends nonsense costs one of [`Limits::connections`] places for a limited time and
-//! nothing else. The paths are in [`endpoint`], the answers in [`page`]; [`probe`] asks such a server from outside.
+//! only. A client that stalls, floods or sends nonsense costs one of 64 places for a limited time and
+//! nothing else. The paths are in `endpoint`, the answers in `page`; [`probe`] asks such a server from outside.
 
 use std::convert::Infallible;
 use std::io;

@@ -2,19 +2,20 @@
 //!
 //! One method per thing that happens, with typed labels; no caller sees a family. `fate` says what the program saw, `class`
 //! and `status` what Batch did. `deploy/METRICS.md` lists the families for users, and a test compares the list with the
-//! registry. Label values are in [`labels`], the bound on accounts in [`account`](Accounts).
+//! registry. The families are declared in `families`, label values in [`labels`], and [`Accounts`] bounds the accounts.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use prometheus::{Encoder, IntCounter, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, TextEncoder};
 
 use crate::retry::classify::Class;
 use crate::retry::outcome::Failure;
 use crate::retry::policy::{StopReason, WaitCause};
 
 mod account;
+mod families;
 mod family;
 pub mod labels;
 mod summary;
@@ -22,7 +23,8 @@ mod summary;
 mod tests;
 
 pub use self::account::{Account, Accounts};
-use self::family::{Counters, Gauges, Histograms, NAMESPACE};
+use self::families::Families;
+use self::family::Gauges;
 use self::labels::{ConnectionKind, ConnectionResult, Direction, Fate, LeafResult, RetryReason, Side, UnheldReason};
 pub use self::summary::{AccountSummary, Summary};
 
@@ -50,30 +52,6 @@ pub struct ConnectionGuard {
     families: Arc<Families>,
     kind: ConnectionKind,
     result: ConnectionResult,
-}
-
-#[derive(Debug)]
-struct Families {
-    registry: Registry,
-    accounts: Accounts,
-    attempts: Counters<2>,
-    connections: Gauges<1>,
-    connections_total: Counters<2>,
-    leaf_certificates: Counters<1>,
-    panics: IntCounter,
-    replay_memory: IntGauge,
-    request_duration: Histograms<1>,
-    requests: Counters<3>,
-    retries: Counters<3>,
-    state_refusals: Counters<2>,
-    stops: Counters<2>,
-    throttled_responses: Counters<2>,
-    tls_handshake_failures: Counters<2>,
-    tunnel_bytes: Counters<1>,
-    unheld_bodies: Counters<1>,
-    upstream_errors: Counters<1>,
-    upstream_responses: Counters<2>,
-    wait: Histograms<1>,
 }
 
 // === impl Metrics ===
@@ -229,141 +207,6 @@ impl Drop for ConnectionGuard {
     }
 }
 
-// === impl Families ===
-
-impl Families {
-    fn new() -> Self {
-        let registry = Registry::new();
-        #[cfg(target_os = "linux")]
-        registry
-            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
-            .expect("the registry is empty");
-        let r = &registry;
-        Self {
-            accounts: Accounts::default(),
-            attempts: Counters::register(
-                r,
-                "attempts_total",
-                "Sends to Batch, by what their outcome meant.",
-                ["operation", "class"],
-            ),
-            connections: Gauges::register(r, "connections", "Open client connections.", ["kind"]),
-            connections_total: Counters::register(
-                r,
-                "connections_total",
-                "Client connections that ended, by how.",
-                ["kind", "result"],
-            ),
-            leaf_certificates: Counters::register(
-                r,
-                "leaf_certificates_total",
-                "Leaf certificates asked for, by where they came from.",
-                ["result"],
-            ),
-            panics: counter(r, "panics_total", "Tasks that panicked; each is a defect of the proxy."),
-            replay_memory: gauge(r, "replay_memory_bytes", "Bytes held now so that they can be sent or handed over again."),
-            request_duration: Histograms::register(
-                r,
-                "request_duration_seconds",
-                "Time from a request's head to the end of its answer, replays and waits included.",
-                REQUEST_SECONDS,
-                ["operation"],
-            ),
-            requests: Counters::register(
-                r,
-                "requests_total",
-                "Requests of programs to Batch, by how they ended for the program.",
-                ["account", "operation", "fate"],
-            ),
-            retries: Counters::register(
-                r,
-                "retries_total",
-                "Replays, by what made them necessary.",
-                ["account", "operation", "reason"],
-            ),
-            state_refusals: Counters::register(
-                r,
-                "state_refusals_total",
-                "Refusals because of a state or quota that clears by itself.",
-                ["operation", "code"],
-            ),
-            stops: Counters::register(
-                r,
-                "stops_total",
-                "Failures that were not replayed, by what forbade it.",
-                ["operation", "reason"],
-            ),
-            throttled_responses: Counters::register(
-                r,
-                "throttled_responses_total",
-                "Answers by which Batch asked for time.",
-                ["account", "code"],
-            ),
-            tls_handshake_failures: Counters::register(
-                r,
-                "tls_handshake_failures_total",
-                "TLS handshakes that failed, by whose and why.",
-                ["side", "reason"],
-            ),
-            tunnel_bytes: Counters::register(
-                r,
-                "tunnel_bytes_total",
-                "Bytes carried by tunnels that are not opened.",
-                ["direction"],
-            ),
-            unheld_bodies: Counters::register(
-                r,
-                "unheld_bodies_total",
-                "Request bodies that were not held, so that they could be sent only once.",
-                ["reason"],
-            ),
-            upstream_errors: Counters::register(r, "upstream_errors_total", "Sends that got no whole answer.", ["failure"]),
-            upstream_responses: Counters::register(
-                r,
-                "upstream_responses_total",
-                "Answers of Batch to single sends.",
-                ["account", "status"],
-            ),
-            wait: Histograms::register(r, "wait_seconds", "Waits before replays.", WAIT_SECONDS, ["cause"]),
-            registry,
-        }
-    }
-
-    /// Makes the series appear whose labels are all known, at zero: a rate needs a value before the first event.
-    fn show_closed_sets(&self) {
-        for kind in ConnectionKind::ALL {
-            self.connections.with([kind.as_str()]);
-            for result in ConnectionResult::ALL {
-                self.connections_total.with([kind.as_str(), result.as_str()]);
-            }
-        }
-        for direction in Direction::ALL {
-            self.tunnel_bytes.with([direction.as_str()]);
-        }
-        for result in LeafResult::ALL {
-            self.leaf_certificates.with([result.as_str()]);
-        }
-        for reason in UnheldReason::ALL {
-            self.unheld_bodies.with([reason.as_str()]);
-        }
-        for cause in WaitCause::ALL {
-            self.wait.with([cause.as_str()]);
-        }
-    }
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
-    let counter = IntCounter::with_opts(Opts::new(name, help).namespace(NAMESPACE)).expect("the name is a valid constant");
-    registry.register(Box::new(counter.clone())).expect("the name is used once");
-    counter
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
-    let gauge = IntGauge::with_opts(Opts::new(name, help).namespace(NAMESPACE)).expect("the name is a valid constant");
-    registry.register(Box::new(gauge.clone())).expect("the name is used once");
-    gauge
-}
-
 fn whole(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
@@ -373,16 +216,3 @@ pub const UNLISTED: &str = "unlisted";
 
 /// The media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
-
-/// Upper bounds for whole requests, in seconds. A healthy answer takes milliseconds; from 30 s on the bounds are the limits
-/// that matter: the service's own (30), the default deadline (50), the read timeouts of Java (60), msrest (100) and the
-/// Python SDK (300), and the longer deadline patient clients get (240).
-const REQUEST_SECONDS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 50.0, 60.0, 100.0, 240.0,
-    300.0,
-];
-
-/// Upper bounds for waits, in seconds. The default backoff waits 2 to 3, 4 to 6, 8 to 12 and then 10 to 15, and each of
-/// these ends on a bound; below are backoffs set shorter, above are long hints.
-const WAIT_SECONDS: &[f64] =
-    &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 15.0, 30.0, 60.0, 120.0, 300.0];

@@ -1,13 +1,15 @@
 //! What each endpoint answers.
 
+use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
@@ -84,7 +86,10 @@ impl Pages {
     }
 
     /// The answer to a request of `peer` to the server at `address`.
-    pub(super) async fn answer(&self, request: Request<Incoming>, peer: SocketAddr, address: Option<SocketAddr>) -> Page {
+    pub(super) async fn answer<B>(&self, request: Request<B>, peer: SocketAddr, address: Option<SocketAddr>) -> Page
+    where
+        B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
+    {
         let path = request.uri().path();
         let Some(endpoint) = Endpoint::at(path).filter(|endpoint| self.offers(*endpoint)) else {
             debug!(%peer, method = %request.method(), path, "admin path is unknown");
@@ -96,13 +101,13 @@ impl Pages {
             return page;
         }
         if matches!(*request.method(), Method::PUT | Method::POST) {
-            if let Err(reason) = may_change(&request, peer.ip()) {
+            if let Err(reason) = may_change(request.headers(), peer.ip()) {
                 debug!(%peer, path, reason, "admin change refused");
                 return text(StatusCode::FORBIDDEN, format!("{reason}\n"));
             }
             return match endpoint {
                 Endpoint::Shutdown => self.shut_down(peer),
-                _ => self.change_log_level(request, peer).await,
+                _ => self.change_log_level(request.into_body(), peer).await,
             };
         }
         self.read(endpoint, address)
@@ -114,6 +119,7 @@ impl Pages {
             Endpoint::BundlePem => page(StatusCode::OK, PEM, context.authority.bundle_pem.clone()),
             Endpoint::CaPem => page(StatusCode::OK, PEM, context.authority.root_pem.clone()),
             Endpoint::Config => page(StatusCode::OK, JSON, (context.config)()),
+            // `/shutdown` takes no GET.
             Endpoint::Index | Endpoint::Shutdown => text(StatusCode::OK, self.index()),
             Endpoint::Livez => text(StatusCode::OK, "ok\n"),
             Endpoint::LogLevel => text(StatusCode::OK, format!("{}\n", level_name(context.logs.level()))),
@@ -138,8 +144,12 @@ impl Pages {
         text(StatusCode::ACCEPTED, "draining\n")
     }
 
-    async fn change_log_level(&self, request: Request<Incoming>, peer: SocketAddr) -> Page {
-        let body = Limited::new(request.into_body(), LEVEL_LIMIT).collect();
+    async fn change_log_level<B>(&self, body: B, peer: SocketAddr) -> Page
+    where
+        B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
+    {
+        let body = pin!(body);
+        let body = Limited::new(body, LEVEL_LIMIT).collect();
         let body = match timeout(BODY_TIMEOUT, body).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) => {
@@ -172,11 +182,11 @@ impl Pages {
 ///
 /// A browser sends `Origin` with every PUT and POST, so a web page that aims at the loopback address is told apart from a
 /// local program, which sends none.
-fn may_change(request: &Request<Incoming>, peer: IpAddr) -> Result<(), &'static str> {
+fn may_change(headers: &HeaderMap, peer: IpAddr) -> Result<(), &'static str> {
     if !peer.to_canonical().is_loopback() {
         return Err("only a program on the same machine may do this");
     }
-    if request.headers().contains_key(header::ORIGIN) {
+    if headers.contains_key(header::ORIGIN) {
         return Err("a web page may not do this");
     }
     Ok(())

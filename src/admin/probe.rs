@@ -158,3 +158,6 @@ const FETCH: Duration = Duration::from_secs(10);
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
 /// In characters. The text comes from outside and is repeated in an error message.
 const REASON_LIMIT: usize = 200;
+
+#[cfg(test)]
+mod tests;

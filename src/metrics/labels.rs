@@ -1,4 +1,4 @@
-//! The closed label values. What is open (accounts) is bounded in [`super::account`].
+//! The closed label values. What is open (accounts) is bounded by [`super::Accounts`].
 //!
 //! Words of the retry core (class, stop reason, failure) label themselves and are declared there.
 
