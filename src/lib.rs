@@ -11,13 +11,14 @@
 //! | [`batch`] | pure: what the Batch REST API is: endpoints, operations, error codes, credentials | nothing |
 //! | [`retry`] | pure: what an attempt's outcome means and whether to send again | `batch` |
 //! | [`metrics`] | the Prometheus families and their bounded labels | `retry`, `batch` |
+//! | [`telemetry`] | logs | `metrics` |
+//! | [`shutdown`] | signals and draining | nothing |
 //! | [`tls`] | certificate authority, leaf certificates, trust files, upstream roots | `batch`, `metrics` |
 //! | [`upstream`] | the pooled client towards Batch; errors that know whether anything was sent | `retry`, `batch`, `tls`, `metrics` |
 //! | [`proxy`] | accept, route, tunnel, intercept, forward: the replay loop | all of the above |
-//! | [`admin`] | metrics, probes and status over HTTP | `metrics`, `tls`, `batch` |
-//! | [`telemetry`], [`shutdown`] | logs; signals and draining | nothing |
-//! | [`config`] | raw TOML and environment, converted once to the settings each module declares | the settings of all of the above |
-//! | [`app`] | composition: bind, then run until drained | everything above |
+//! | [`admin`] | metrics, probes and status over HTTP | `metrics`, `tls`, `batch`, `telemetry`, `shutdown` |
+//! | [`config`] | raw TOML and environment, converted once to the settings each module declares | the modules that declare settings |
+//! | [`app`] | composition: bind, then run until drained | all but `cli` |
 //! | [`cli`] | arguments and subcommands | everything |
 //!
 //! `batch` and `retry` never look at a clock, a socket, a file or the environment: time and chance come in as arguments.

@@ -60,6 +60,8 @@ struct Exchange {
     deadline: Instant,
     fresh_until: Option<(Instant, Credential)>,
     record: Record,
+    /// Whether a send that is over may have reached the service.
+    reached: bool,
     /// Why the attempt before this one got no answer, if it got none.
     failed: Option<Failure>,
     /// The last real answer that led to a replay.
@@ -112,7 +114,17 @@ impl Forwarder {
         };
         let deadline = Instant::now() + self.policy.deadline_for(template.user_agent());
         let fresh_until = fresh_until(&template);
-        let exchange = Exchange { template, subject, body, deadline, fresh_until, record, failed: None, answered: None };
+        let exchange = Exchange {
+            template,
+            subject,
+            body,
+            deadline,
+            fresh_until,
+            record,
+            reached: false,
+            failed: None,
+            answered: None,
+        };
         self.replay(exchange, &endpoint.target).await
     }
 
@@ -229,7 +241,7 @@ impl Forwarder {
         exchange.log_give_up(&attempt, reason);
         self.metrics.stop(exchange.record.operation(), reason);
         // A refusal that only a replay met says that the credential grew old on the way: the client never saw a reason for it.
-        let refused = attempt.is_credential_refusal() && exchange.record.attempts() > 1;
+        let refused = attempt.is_credential_refusal() && exchange.reached;
         match if refused { exchange.recall() } else { attempt } {
             Attempt::Answered { answer, .. } => self.hand_over(answer, fate, exchange.record),
             Attempt::Failed { failure, .. } => match exchange.answered.take() {
@@ -291,6 +303,7 @@ impl Exchange {
             subject: self.subject,
             body: self.body.replayable(),
             attempts: self.record.attempts(),
+            reached: self.reached,
             now: Instant::now().into_std(),
             deadline: self.deadline.into_std(),
             drain_by: drain.gone_at().map(Instant::into_std),
@@ -301,6 +314,7 @@ impl Exchange {
 
     /// Keeps what a later attempt may have to fall back on.
     fn remember(&mut self, attempt: Attempt) {
+        self.reached |= !matches!(attempt, Attempt::Failed { transmission: Transmission::NotSent, .. });
         match attempt {
             Attempt::Answered { answer, .. } => {
                 self.failed = None;

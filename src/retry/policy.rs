@@ -9,7 +9,8 @@
 //! and then, in this order: the body is held, attempts are left, the wait ends inside the deadline, the credential is still fresh at its
 //! end. A token from the account's budget will be asked last of all, because one spent on a replay that is then refused starves the next.
 //!
-//! A 401 or 403 that only a replay meets stops too: the credential grew old on the way, and the answer before it is the client's.
+//! A 401 or 403 met only after a send that reached the service stops too: the credential grew old on the way, and the answer before it is
+//! the client's.
 //!
 //! `wait = max(hint, backoff, the operation's minimum interval) + jitter`. A wait of our own is shortened to fit the deadline once more, but
 //! a hint is obeyed or the replaying ends at once: the client gets the service's own answer, not a late error.
@@ -67,6 +68,8 @@ pub struct Situation {
     pub body: Replayable,
     /// Sends made so far; those that met a stale pooled connection do not count.
     pub attempts: u32,
+    /// Whether a send before this one may have reached the service.
+    pub reached: bool,
     /// The monotonic clock.
     pub now: Instant,
     /// When the whole request must have its last answer.
@@ -177,7 +180,7 @@ impl RetryPolicy {
             Outcome::Responded { hint, .. } => hint,
             Outcome::Failed { .. } => None,
         };
-        if at.attempts > 1 && is_credential_refusal(outcome) {
+        if at.reached && is_credential_refusal(outcome) {
             return Decision::Stop(at.stale_credential());
         }
         let harmless = match (class, at.subject.idempotency()) {

@@ -8,7 +8,7 @@ use super::support::client::{Response, request};
 use super::support::gate::Gate;
 use super::support::guard;
 use super::support::metric::{assert_metric, sum};
-use super::support::origin::Origin;
+use super::support::origin::{ConnectionFault, Origin};
 use super::support::proxy::{Builder, TestProxy};
 
 /// The last real answer, head and body, with nothing changed but `Proxy-Status`.
@@ -71,6 +71,19 @@ async fn a_refused_credential_behind_a_lost_answer_gives_the_loss() {
     let response = send(&proxy, "DELETE", "/jobs/j", "").await;
     assert_eq!(response.status, 502);
     assert!(proxy_status(&response).contains("error=connection_terminated; attempts=2"), "{}", proxy_status(&response));
+    finish(proxy, origin).await;
+}
+
+/// Nothing had reached Batch before: this is its first word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_credential_behind_a_failed_connection_is_passed_on() {
+    let (origin, proxy) = start(|it| it).await;
+    origin.connection_faults([ConnectionFault::Garbage]);
+    origin.tolerate_broken_connections();
+    origin.queue([error(403, "AuthenticationFailed", &[])]);
+    let response = send(&proxy, "GET", "/jobs", "").await;
+    assert_eq!(response.status, 403);
+    assert!(proxy_status(&response).contains("attempts=2; fate=permanent"), "{}", proxy_status(&response));
     finish(proxy, origin).await;
 }
 
