@@ -3,6 +3,7 @@
 mod absolute;
 mod answer;
 mod error;
+mod exchange;
 mod forward;
 mod headers;
 mod held;

@@ -1,31 +1,30 @@
 //! The replay loop: send, judge, wait, and again until the answer is worth delivering or another try would be wrong.
 
-use std::fmt;
 use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
 use http::header::{HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::BodySettings;
 use super::answer::{Answer, AnswerBody, CutShort, ReadLimits};
 use super::error::Trouble;
+use super::exchange::{Attempt, Exchange};
 use super::headers::{Framing, strip_hop_by_hop};
 use super::held::{ClientBody, Memory};
 use super::record::Record;
 use super::route::Target;
 use super::template::Template;
-use crate::batch::credential::{self, Credential};
 use crate::batch::fault;
 use crate::batch::operation::Idempotency;
-use crate::metrics::labels::{Fate, RetryReason, Side};
+use crate::metrics::labels::{Fate, Side};
 use crate::metrics::{Account, Metrics};
 use crate::retry::classify::Class;
-use crate::retry::outcome::{Failure, Outcome, Transmission};
-use crate::retry::policy::{Decision, RetryPolicy, Situation, StopReason, WaitCause, server_timeout};
+use crate::retry::outcome::{Failure, Transmission};
+use crate::retry::policy::{Decision, RetryPolicy, StopReason, WaitCause, server_timeout};
 use crate::retry::retry_after;
 use crate::retry::subject::Subject;
 use crate::shutdown::Drain;
@@ -50,29 +49,6 @@ pub(super) struct Endpoint {
     pub(super) target: Target,
     /// What the account is called in metrics.
     pub(super) account: Account,
-}
-
-/// A request on its way.
-struct Exchange {
-    template: Template,
-    subject: Subject,
-    body: ClientBody,
-    deadline: Instant,
-    fresh_until: Option<(Instant, Credential)>,
-    record: Record,
-    /// Whether a send that is over may have reached the service.
-    reached: bool,
-    /// Why the attempt before this one got no answer, if it got none.
-    failed: Option<Failure>,
-    /// The last real answer that led to a replay.
-    answered: Option<Answer>,
-}
-
-/// How an attempt ended.
-#[expect(clippy::large_enum_variant, reason = "a request has one at a time, and most hold an answer")]
-enum Attempt {
-    Answered { answer: Answer, hint: Option<Duration>, fault: Option<String> },
-    Failed { failure: Failure, transmission: Transmission },
 }
 
 // === impl Forwarder ===
@@ -113,18 +89,7 @@ impl Forwarder {
             return refuse(Trouble::of(Failure::RequestBody), Fate::ClientGone, &endpoint.target, record);
         };
         let deadline = Instant::now() + self.policy.deadline_for(template.user_agent());
-        let fresh_until = fresh_until(&template);
-        let exchange = Exchange {
-            template,
-            subject,
-            body,
-            deadline,
-            fresh_until,
-            record,
-            reached: false,
-            failed: None,
-            answered: None,
-        };
+        let exchange = Exchange::begin(template, subject, body, deadline, record);
         self.replay(exchange, &endpoint.target).await
     }
 
@@ -145,7 +110,9 @@ impl Forwarder {
             if let Some(reason) = stop {
                 return self.give_up(exchange, attempt, reason, target);
             }
-            self.count_replay(&exchange, &attempt, verdict.class);
+            if let Some(reason) = attempt.retry_reason(verdict.class) {
+                self.metrics.retry(exchange.record.account(), exchange.record.operation(), reason);
+            }
             exchange.remember(attempt);
         }
     }
@@ -282,129 +249,6 @@ impl Forwarder {
             }
         }
     }
-
-    fn count_replay(&self, exchange: &Exchange, attempt: &Attempt, class: Class) {
-        let reason = match (class, attempt) {
-            (_, attempt) if attempt.met_stale_connection() => return,
-            (_, Attempt::Failed { failure: Failure::Truncated, .. }) => RetryReason::Truncated,
-            (Class::NotSent, _) => RetryReason::NotSent,
-            (Class::Throttled, _) => RetryReason::Throttled,
-            _ => RetryReason::Transient,
-        };
-        self.metrics.retry(exchange.record.account(), exchange.record.operation(), reason);
-    }
-}
-
-// === impl Exchange ===
-
-impl Exchange {
-    fn situation(&self, drain: &Drain) -> Situation {
-        Situation {
-            subject: self.subject,
-            body: self.body.replayable(),
-            attempts: self.record.attempts(),
-            reached: self.reached,
-            now: Instant::now().into_std(),
-            deadline: self.deadline.into_std(),
-            drain_by: drain.gone_at().map(Instant::into_std),
-            fresh_until: self.fresh_until.map(|(until, credential)| (until.into_std(), credential)),
-            entropy: fastrand::f64(),
-        }
-    }
-
-    /// Keeps what a later attempt may have to fall back on.
-    fn remember(&mut self, attempt: Attempt) {
-        self.reached |= !matches!(attempt, Attempt::Failed { transmission: Transmission::NotSent, .. });
-        match attempt {
-            Attempt::Answered { answer, .. } => {
-                self.failed = None;
-                self.answered = Some(answer);
-            }
-            Attempt::Failed { failure, .. } => self.failed = Some(failure),
-        }
-    }
-
-    /// The attempt before this one.
-    fn recall(&mut self) -> Attempt {
-        match (self.failed, self.answered.take()) {
-            (None, Some(answer)) => Attempt::Answered { answer, hint: None, fault: None },
-            (failed, answered) => {
-                self.answered = answered;
-                Attempt::Failed { failure: failed.unwrap_or(Failure::ConnectionLost), transmission: Transmission::Unknown }
-            }
-        }
-    }
-
-    fn log_replay(&self, attempt: &Attempt, class: Class, after: Duration) {
-        info!(
-            operation = self.record.operation(),
-            account = %self.record.account(),
-            attempt = self.record.attempts(),
-            class = class.as_str(),
-            cause = %attempt,
-            wait_seconds = after.as_secs_f64(),
-            request_id = attempt.request_id(),
-            client_request_id = self.client_request_id(),
-            "replaying"
-        );
-    }
-
-    fn log_give_up(&self, attempt: &Attempt, reason: StopReason) {
-        warn!(
-            operation = self.record.operation(),
-            account = %self.record.account(),
-            attempts = self.record.attempts(),
-            reason = reason.as_str(),
-            cause = %attempt,
-            request_id = attempt.request_id(),
-            client_request_id = self.client_request_id(),
-            "not replayed"
-        );
-    }
-
-    fn client_request_id(&self) -> Option<&str> {
-        let headers = self.template.headers();
-        let id = headers.get("client-request-id").or_else(|| headers.get("x-ms-client-request-id"))?;
-        id.to_str().ok()
-    }
-}
-
-// === impl Attempt ===
-
-impl Attempt {
-    fn outcome(&self) -> Outcome<'_> {
-        match self {
-            Self::Answered { answer, hint, fault } => {
-                Outcome::Responded { status: answer.head().status, hint: *hint, fault: fault.as_deref() }
-            }
-            Self::Failed { failure, transmission } => Outcome::Failed { failure: *failure, transmission: *transmission },
-        }
-    }
-
-    fn met_stale_connection(&self) -> bool {
-        matches!(self, Self::Failed { failure: Failure::StaleConnection, .. })
-    }
-
-    fn is_credential_refusal(&self) -> bool {
-        let Self::Answered { answer, .. } = self else { return false };
-        [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&answer.head().status)
-    }
-
-    /// Batch's id for the answer, for support tickets.
-    fn request_id(&self) -> Option<&str> {
-        let Self::Answered { answer, .. } = self else { return None };
-        answer.head().headers.get("request-id").and_then(|value| value.to_str().ok())
-    }
-}
-
-impl fmt::Display for Attempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Answered { answer, fault: Some(code), .. } => write!(f, "{} {code}", answer.head().status.as_u16()),
-            Self::Answered { answer, .. } => write!(f, "{}", answer.head().status.as_u16()),
-            Self::Failed { failure, .. } => f.write_str(failure.as_str()),
-        }
-    }
 }
 
 /// The proxy's own answer.
@@ -421,14 +265,6 @@ fn append_proxy_status(response: &mut Response<AnswerBody>, status: &str) {
     if let Ok(value) = HeaderValue::from_str(status) {
         response.headers_mut().append(PROXY_STATUS, value);
     }
-}
-
-/// Until when the request may be presented again, on the monotonic clock.
-fn fresh_until(template: &Template) -> Option<(Instant, Credential)> {
-    let expiry = credential::expiry(template.headers())?;
-    let left = expiry.at.duration_since(SystemTime::now()).unwrap_or_default();
-    // A token that outlives any clock needs no limit.
-    Instant::now().checked_add(left).map(|until| (until, expiry.credential))
 }
 
 /// A file may be of any size and come from a slow node: its reader sees what there is after this long.
