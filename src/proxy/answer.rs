@@ -57,7 +57,7 @@ pub(super) struct AnswerBody {
 #[derive(Debug)]
 enum Content {
     Streaming(Box<Stream>),
-    Whole { data: Bytes, trailers: Option<HeaderMap>, chunked: bool },
+    Whole { data: Bytes, trailers: Option<HeaderMap> },
 }
 
 /// An answer under way. Its end decides the request's fate.
@@ -136,8 +136,7 @@ impl Answer {
         match self {
             Self::Whole { head, data, trailers } => {
                 record.finish(fate);
-                let chunked = head.headers.contains_key(TRANSFER_ENCODING);
-                Response::from_parts(head, Content::Whole { data, trailers, chunked }.into())
+                Response::from_parts(head, Content::Whole { data, trailers }.into())
             }
             Self::Streaming { head, prefix, rest } => {
                 let timer = Box::pin(sleep(idle));
@@ -177,7 +176,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 impl AnswerBody {
     /// A body known whole.
     pub(super) fn whole(data: Bytes) -> Self {
-        Content::Whole { data, trailers: None, chunked: false }.into()
+        Content::Whole { data, trailers: None }.into()
     }
 
     /// Keeps the connection marked as busy until the body is written.
@@ -200,7 +199,7 @@ impl Body for AnswerBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
         match &mut self.content {
             Content::Streaming(stream) => stream.poll_frame(cx),
-            Content::Whole { data, trailers, .. } => {
+            Content::Whole { data, trailers } => {
                 if !data.is_empty() {
                     return Poll::Ready(Some(Ok(Frame::data(std::mem::take(data)))));
                 }
@@ -212,8 +211,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Streaming(stream) => stream.prefix.is_empty() && stream.rest.is_end_stream(),
-            // hyper frames a body that has ended before it began as empty, not as an empty chunked one.
-            Content::Whole { data, trailers, chunked } => !chunked && data.is_empty() && trailers.is_none(),
+            Content::Whole { data, trailers } => data.is_empty() && trailers.is_none(),
         }
     }
 
