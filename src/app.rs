@@ -43,7 +43,7 @@ pub enum StartError {
     #[error(transparent)]
     Authority(#[from] AuthorityError),
     /// A port is taken, or an address is not this machine's.
-    #[error("cannot listen on {address} ({key}): {source}")]
+    #[error("cannot listen on {address} ({key})")]
     Bind {
         /// What was asked for.
         address: SocketAddr,
@@ -59,7 +59,7 @@ pub enum StartError {
     #[error(transparent)]
     Roots(#[from] RootsError),
     /// TLS cannot be set up.
-    #[error("cannot set up TLS: {0}")]
+    #[error("cannot set up TLS")]
     Tls(#[from] rustls::Error),
 }
 

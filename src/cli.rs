@@ -3,6 +3,7 @@
 //! Parses the command line, reads the process environment, and hands each subcommand its settings. Which values settings take
 //! is [`crate::config`]'s business; a subcommand that is more than a few lines has a file of its own.
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -29,13 +30,13 @@ pub enum Failure {
     Config(#[from] ConfigError),
     /// A fault of this program (70, `EX_SOFTWARE`).
     #[error("{0}")]
-    Internal(Box<dyn std::error::Error + Send + Sync>),
+    Internal(Box<dyn Error + Send + Sync>),
     /// A file that a setting names cannot be used (78, as for the setting itself).
     #[error("{0}")]
-    Setting(Box<dyn std::error::Error + Send + Sync>),
+    Setting(Box<dyn Error + Send + Sync>),
     /// Something cannot be bound, started or reached (69, `EX_UNAVAILABLE`).
     #[error("{0}")]
-    Start(Box<dyn std::error::Error + Send + Sync>),
+    Start(Box<dyn Error + Send + Sync>),
     /// The command line is wrong (2), or asks for help (0); the parser prints it in its own form.
     #[error("{0}")]
     Usage(#[from] clap::Error),
@@ -61,8 +62,12 @@ impl Failure {
             let _ = err.print();
             return;
         }
+        let text = match self {
+            Self::Internal(cause) | Self::Setting(cause) | Self::Start(cause) => chain(cause.as_ref()),
+            Self::Config(_) | Self::Usage(_) => self.to_string(),
+        };
         let mut stderr = io::stderr().lock();
-        for line in self.to_string().lines() {
+        for line in text.lines() {
             let _ = writeln!(stderr, "batch-retry-proxy: {line}");
         }
     }
@@ -72,6 +77,12 @@ impl From<io::Error> for Failure {
     fn from(err: io::Error) -> Self {
         Self::Internal(err.into())
     }
+}
+
+/// An error and its causes, as one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string);
+    causes.collect::<Vec<_>>().join(": ")
 }
 
 /// Does what the command line asks and says how it went. `args` begin with the program's name.

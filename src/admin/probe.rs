@@ -19,9 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 #[derive(Debug, Error)]
 pub enum ProbeError {
     /// Nothing listens there.
-    #[error(
-        "cannot connect to the admin server at {address}: {source}; is the proxy running, and is this its `admin.address`?"
-    )]
+    #[error("cannot connect to {address} (is the proxy running, and is this its `admin.address`?)")]
     Connect {
         /// What was dialled.
         address: SocketAddr,
@@ -29,7 +27,7 @@ pub enum ProbeError {
         source: io::Error,
     },
     /// Something listens there that does not speak HTTP, or broke off.
-    #[error("no usable answer from {address}: {source}; is this the proxy's `admin.address`?")]
+    #[error("no usable answer from {address} (is this the proxy's `admin.address`?)")]
     Exchange {
         /// What was dialled.
         address: SocketAddr,

@@ -7,16 +7,24 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use serde_json::Value;
+use thiserror::Error;
 
 use super::Failure;
 use super::args::{ExportArgs, ExportFormat};
 use super::probe::block_on;
-use crate::admin::probe;
+use crate::admin::probe::{self, ProbeError};
 use crate::app::StartError;
 use crate::config::Settings;
 use crate::tls::authority::CertificateAuthority;
 use crate::tls::roots::Roots;
 use crate::tls::trust;
+
+/// The authority is in the memory of a proxy that does not answer.
+#[derive(Debug, Error)]
+#[error("without ca.directory the certificate authority is in the memory of a running proxy")]
+struct NotRunning {
+    source: ProbeError,
+}
 
 /// Tells the authority's name, fingerprint and life.
 pub(super) fn show(settings: &Settings) -> Result<(), Failure> {
@@ -72,8 +80,5 @@ fn kept(settings: &Settings) -> Result<CertificateAuthority, Failure> {
 }
 
 fn fetch(admin: SocketAddr, path: &str) -> Result<Bytes, Failure> {
-    let fetched = block_on(probe::fetch(admin, path))?;
-    fetched.map_err(|error| {
-        Failure::Start(format!("{error}; without ca.directory the authority is in the running proxy's memory").into())
-    })
+    block_on(probe::fetch(admin, path))?.map_err(|source| Failure::Start(NotRunning { source }.into()))
 }

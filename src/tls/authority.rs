@@ -1,8 +1,8 @@
 //! The local certificate authority: a root that clients are told to trust and an intermediate that signs leaves.
 //!
-//! Both may vouch only for the intercepted hosts, by critical name constraints. Not every verifier applies those of a trusted
-//! root, which is what the intermediate is for. The root's key is forgotten once the intermediate is signed. Keeping leaves and
-//! renewing them is the task of [`super::leaf`], writing what clients need that of [`super::trust`].
+//! Both may vouch only for the intercepted hosts, by critical name constraints. Not every verifier applies those of a
+//! trusted root, which is what the intermediate is for. The root's key is forgotten once the intermediate is signed. Keeping
+//! leaves and renewing them is the task of [`super::leaf`], writing what clients need that of [`super::trust`].
 
 use std::fmt;
 use std::net::IpAddr;

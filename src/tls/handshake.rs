@@ -1,7 +1,7 @@
 //! Why a client's TLS handshake with us failed, and what to tell its user.
 //!
-//! The commonest failure is a client that does not trust the authority. What to set for it depends on its runtime, which shows
-//! in its CONNECT request. A client that checks the certificate only after the handshake (Node) does not show up here.
+//! The commonest failure is a client that does not trust the authority. What to set for it depends on its runtime, which
+//! shows in its CONNECT request. A client that checks the certificate only after the handshake (Node) does not show up here.
 
 use std::io;
 
@@ -131,8 +131,8 @@ impl ClientRuntime {
         if close("connection") || close("proxy-connection") { Self::Node } else { Self::Unknown }
     }
 
-    /// What its user has to set so that it trusts the authority, with the published file it goes to. Which of them add to the
-    /// usual roots and which replace them decides between `ca.pem` and `bundle.pem`.
+    /// What its user has to set so that it trusts the authority, with the published file it goes to. Which of them add to
+    /// the usual roots and which replace them decides between `ca.pem` and `bundle.pem`.
     pub fn trust_advice(self) -> &'static str {
         match self {
             Self::Aiohttp | Self::DotNet | Self::Go => "SSL_CERT_FILE=bundle.pem",

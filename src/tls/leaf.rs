@@ -1,7 +1,8 @@
 //! What is presented to clients whose connection is opened: one TLS server configuration per host, kept and renewed.
 //!
-//! All configurations share what sessions are resumed with. Node opens a connection for each request, and a resumed handshake
-//! costs it half of a full one; it goes on resuming when a leaf is renewed. Making leaves is [`super::authority`]'s task.
+//! All configurations share what sessions are resumed with. Node opens a connection for each request, and a resumed
+//! handshake costs it half of a full one; it goes on resuming when a leaf is renewed. Making leaves is
+//! [`super::authority`]'s task.
 
 use std::fmt;
 use std::ops::Range;
@@ -58,14 +59,15 @@ impl ServerConfigs {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
-        // The first that the client offers counts: HTTP/2 only where it is all there is, since Batch itself is sent HTTP/1.1.
+        // The first that the client offers counts: HTTP/2 only where it is all there is, since Batch itself is sent
+        // HTTP/1.1.
         base.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
         base.ticketer = ring::Ticketer::new()?;
         Ok(Self { authority, clock: Box::new(clock), provider, base, cache: Cache::new(MAX_HOSTS) })
     }
 
-    /// The configuration for connections to `host`, whatever server name the client asks for, if any. Its leaf is in the first
-    /// half of its life. At the same time, at most one leaf is made for a host.
+    /// The configuration for connections to `host`, whatever server name the client asks for, if any. Its leaf is in the
+    /// first half of its life. At the same time, at most one leaf is made for a host.
     ///
     /// # Errors
     /// [`IssueError`] where no leaf can be had; nothing is remembered then.

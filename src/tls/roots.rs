@@ -84,8 +84,8 @@ impl Roots {
     /// more certificates.
     ///
     /// # Errors
-    /// [`RootsError`] for a file that cannot be used as it is, and where there are no roots at all. Single certificates of the
-    /// system that cannot be used are only counted, see [`Roots::skipped`].
+    /// [`RootsError`] for a file that cannot be used as it is, and where there are no roots at all. Single certificates of
+    /// the system that cannot be used are only counted, see [`Roots::skipped`].
     pub fn load(ca_files: &[PathBuf]) -> Result<Self, RootsError> {
         Self::from_parts(load_native_certs(), ca_files)
     }
@@ -118,8 +118,8 @@ impl Roots {
         self.skipped
     }
 
-    /// The configuration for connections to Batch: trusts the roots, speaks HTTP/1.1, resumes sessions. It is one and the same
-    /// at each call, because the sessions live in it.
+    /// The configuration for connections to Batch: trusts the roots, speaks HTTP/1.1, resumes sessions. It is one and the
+    /// same at each call, because the sessions live in it.
     pub fn client_config(&self) -> Arc<ClientConfig> {
         self.client_config.clone()
     }

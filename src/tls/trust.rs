@@ -1,8 +1,8 @@
 //! The files by which clients trust the authority (`ca.publish`).
 //!
-//! `ca.pem` is the root alone, for what *adds* to a client's own roots (`NODE_EXTRA_CA_CERTS`). `bundle.pem` also has the roots
-//! we trust ourselves, for what *replaces* them (`REQUESTS_CA_BUNDLE`, `SSL_CERT_FILE`): with the root alone there, a client
-//! could no longer reach anything that is not intercepted.
+//! `ca.pem` is the root alone, for what *adds* to a client's own roots (`NODE_EXTRA_CA_CERTS`). `bundle.pem` also has the
+//! roots we trust ourselves, for what *replaces* them (`REQUESTS_CA_BUNDLE`, `SSL_CERT_FILE`): with the root alone there, a
+//! client could no longer reach anything that is not intercepted.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,8 +35,8 @@ pub enum PublishError {
     },
 }
 
-/// Writes `ca.pem` and `bundle.pem` into `directory`, which is made if missing. Who reads them meanwhile sees the old files or
-/// the new ones, never part of one.
+/// Writes `ca.pem` and `bundle.pem` into `directory`, which is made if missing. Who reads them meanwhile sees the old files
+/// or the new ones, never part of one.
 ///
 /// # Errors
 /// [`PublishError`] names the file or directory.

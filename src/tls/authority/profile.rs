@@ -67,7 +67,8 @@ impl Validity {
 // === impl Tier ===
 
 impl Tier {
-    /// The certificate of this tier. Both tiers carry the constraints, because some verifiers ignore those of a trusted root.
+    /// The certificate of this tier. Both tiers carry the constraints, because some verifiers ignore those of a trusted
+    /// root.
     pub(super) fn params(self, scope: &NameScope, validity: Validity) -> Result<CertificateParams, SignError> {
         let mut params = params(validity)?;
         let (name, path_length) = match self {
@@ -123,8 +124,7 @@ fn random<const N: usize>() -> Result<[u8; N], SignError> {
 fn date(time: SystemTime) -> Result<OffsetDateTime, SignError> {
     let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_err(|_| SignError::Dates)?.as_secs();
     let seconds = i64::try_from(seconds).map_err(|_| SignError::Dates)?;
-    let date = OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| SignError::Dates)?;
-    if date.year() > 9999 { Err(SignError::Dates) } else { Ok(date) }
+    OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| SignError::Dates)
 }
 
 /// What every certificate of ours names as its owner.

@@ -43,24 +43,22 @@ impl NameScope {
 
     /// The extension that says the same to verifiers.
     ///
-    /// A kind of name without a constraint is unlimited, so each of DNS, IPv4 and IPv6 always gets one. Domains stand without
-    /// a leading dot: with it, verifiers disagree on what is meant.
+    /// A kind of name without a constraint is unlimited, so DNS names and addresses always get one. Domains stand without a
+    /// leading dot: with it, verifiers disagree on what is meant.
     pub(super) fn constraints(&self) -> NameConstraints {
         let mut permitted: Vec<_> = self.domains.iter().cloned().map(GeneralSubtree::DnsName).collect();
         if permitted.is_empty() {
             permitted.push(GeneralSubtree::DnsName(NO_DOMAIN.to_owned()));
         }
-        permitted.extend(self.addresses.iter().map(|address| match address {
-            IpAddr::V4(address) => subnet(IpAddr::V4(*address), 32),
-            IpAddr::V6(address) => subnet(IpAddr::V6(*address), 128),
-        }));
-        let mut excluded = Vec::new();
-        if !self.addresses.iter().any(IpAddr::is_ipv4) {
-            excluded.push(subnet(Ipv4Addr::UNSPECIFIED.into(), 0));
-        }
-        if !self.addresses.iter().any(IpAddr::is_ipv6) {
-            excluded.push(subnet(Ipv6Addr::UNSPECIFIED.into(), 0));
-        }
+        let bits = |address: &IpAddr| if address.is_ipv4() { 32 } else { 128 };
+        permitted.extend(self.addresses.iter().map(|address| subnet(*address, bits(address))));
+        // IPv4 and IPv6 are one kind of name: an address that is permitted rules out all others, of both. To exclude the other
+        // family as well would change nothing, except that Java cannot compare an IPv4 address with ::/0 and refuses it.
+        let excluded = if self.addresses.is_empty() {
+            vec![subnet(Ipv4Addr::UNSPECIFIED.into(), 0), subnet(Ipv6Addr::UNSPECIFIED.into(), 0)]
+        } else {
+            Vec::new()
+        };
         NameConstraints { permitted_subtrees: permitted, excluded_subtrees: excluded }
     }
 }

@@ -78,7 +78,8 @@ impl Store {
             move |source| AuthorityError::Write { path, source }
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).map_err(write(&self.directory))?;
-        // Both are on disk before either gets its name, so that half a pair is left behind only by a crash between two renames.
+        // Both are on disk before either gets its name, so that half a pair is left behind only by a crash between two
+        // renames.
         let key = file::stage(&self.directory, &root.issuer.key().serialize_pem(), 0o600).map_err(write(&self.key))?;
         let certificate = file::stage(&self.directory, &to_pem(&root.der), 0o644).map_err(write(&self.certificate))?;
         key.persist_noclobber(&self.key).map_err(|error| write(&self.key)(error.error))?;
