@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
 mod config_cli;
+mod connect;
 mod fidelity;
 mod giving_up;
 mod layering;
