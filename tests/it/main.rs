@@ -7,6 +7,7 @@ mod config_cli;
 mod connect;
 mod fidelity;
 mod giving_up;
+mod intercept;
 mod layering;
 mod matrix;
 mod sdk;
