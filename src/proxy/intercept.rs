@@ -70,7 +70,11 @@ async fn open(shared: &Shared, client: Prefixed, target: Target, runtime: Client
     let accepting = TlsAcceptor::from(config).accept(client);
     let failure = match timeout(shared.listen.header_timeout, accepting).await {
         Ok(Ok(stream)) => return connection.end(serve(shared, stream, target, runtime).await),
-        Ok(Err(error)) => HandshakeFailure::of(&error),
+        Ok(Err(error)) => match HandshakeFailure::of(&error) {
+            // Node looks at the certificate by itself and hangs up without an alert.
+            HandshakeFailure::Closed if runtime == ClientRuntime::Node => HandshakeFailure::UnknownCa,
+            failure => failure,
+        },
         Err(_) => HandshakeFailure::Timeout,
     };
     shared.metrics.handshake_failed(Side::Client, failure.as_str());
@@ -100,7 +104,7 @@ async fn serve(shared: &Shared, stream: TlsStream<Prefixed>, target: Target, run
     } else {
         serve_http1(stream, handle, &watch, &shared.drain).await
     };
-    // Node checks the certificate after the handshake and hangs up without an alert.
+    // As above, where the end of Node's handshake got through before it hung up.
     let gone_at_once = !asked.load(Ordering::Relaxed) && lasted.elapsed() < DISTRUST_SHOWS_WITHIN;
     if gone_at_once && runtime == ClientRuntime::Node && !shared.drain.has_started() {
         shared.metrics.handshake_failed(Side::Client, HandshakeFailure::UnknownCa.as_str());

@@ -105,11 +105,6 @@ impl TestProxy {
         self.address
     }
 
-    /// Where the admin server listens.
-    pub(crate) fn admin(&self) -> SocketAddr {
-        self.admin
-    }
-
     /// The certificate to trust the proxy by.
     pub(crate) fn ca_pem(&self) -> &str {
         &self.ca_pem
