@@ -2,6 +2,7 @@
 
 mod absolute;
 mod answer;
+mod delegate;
 mod error;
 mod exchange;
 mod forward;

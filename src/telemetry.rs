@@ -18,6 +18,7 @@ mod level;
 mod panic;
 mod target;
 
+pub(crate) use self::level::LEVELS;
 pub use self::level::{InvalidLevel, level_name, parse_level};
 pub use self::panic::install_panic_hook;
 pub use self::target::target_for_log;

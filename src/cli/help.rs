@@ -8,8 +8,8 @@ succeed or until trying again would be wrong. Everything else is tunnelled untou
 
 pub(super) const ROOT: &str = "\
 Examples:
-  batch-retry-proxy --publish /tmp/brp        clients find what to trust in /tmp/brp
-  set -a; . /tmp/brp/proxy.env; python a.py   run a program behind it
+  batch-retry-proxy                           it says what a program has to set
+  batch-retry-proxy --publish /tmp/brp        programs find what to trust in /tmp/brp
   batch-retry-proxy --set retry.deadline=2m   have more patience
   batch-retry-proxy config show               all settings and their origin
 

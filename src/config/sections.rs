@@ -12,7 +12,6 @@ use std::time::Duration;
 use ::config::{Value, ValueKind};
 use http::StatusCode;
 use ipnet::IpNet;
-use tracing::Level;
 
 use super::Settings;
 use super::cgroup;
@@ -25,7 +24,7 @@ use crate::batch::endpoint::{HostPattern, HostSet};
 use crate::proxy::{BodySettings, ListenSettings, RouteSettings};
 use crate::retry::backoff::{ExponentialBackoff, InvalidBackoff};
 use crate::retry::policy::{PatientClient, RetrySettings};
-use crate::telemetry::{LogFormat, LogSettings};
+use crate::telemetry::{LEVELS, LogFormat, LogSettings};
 use crate::tls::CaSettings;
 use crate::upstream::UpstreamSettings;
 
@@ -292,15 +291,6 @@ const STATUSES: RangeInclusive<u16> = 400..=599;
 
 /// `retry.memory_limit = "auto"` where nothing smaller is imposed, in bytes.
 const MEMORY_LIMIT: u64 = 256 << 20;
-
-const LEVELS: [(&str, Option<Level>); 6] = [
-    ("off", None),
-    ("error", Some(Level::ERROR)),
-    ("warn", Some(Level::WARN)),
-    ("info", Some(Level::INFO)),
-    ("debug", Some(Level::DEBUG)),
-    ("trace", Some(Level::TRACE)),
-];
 
 const FORMATS: [(&str, Option<LogFormat>); 3] =
     [("auto", None), ("json", Some(LogFormat::Json)), ("text", Some(LogFormat::Text))];

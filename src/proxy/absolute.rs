@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tracing::debug;
 
 use super::error::{Trouble, plain};
-use super::headers::{Framing, strip_hop_by_hop};
+use super::headers::strip_hop_by_hop;
 use crate::metrics::labels::ConnectionResult;
 use crate::upstream::{RequestBody, Upstream};
 
@@ -22,7 +22,7 @@ pub(super) type AnyBody = BoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
 /// Sends `request` to the host of its target and hands the answer back.
 pub(super) async fn forward(mut request: Request<Incoming>, upstream: &Upstream) -> (Response<AnyBody>, ConnectionResult) {
     let version = request.version();
-    strip_hop_by_hop(request.headers_mut(), Framing::Keep);
+    strip_hop_by_hop(request.headers_mut());
     let request = request.map(|rest| RequestBody::Streamed { prefix: Bytes::new(), rest });
     let (mut response, result) = match upstream.send(request).await {
         Ok(response) => (response.map(|body| body.map_err(Into::into).boxed()), ConnectionResult::Completed),
@@ -33,7 +33,7 @@ pub(super) async fn forward(mut request: Request<Incoming>, upstream: &Upstream)
         }
     };
     *response.version_mut() = version;
-    strip_hop_by_hop(response.headers_mut(), Framing::Keep);
+    strip_hop_by_hop(response.headers_mut());
     (response, result)
 }
 

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
 
 use http::header::{HeaderName, HeaderValue};
-use http::{Request, Response, Version};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
@@ -13,7 +13,7 @@ use super::BodySettings;
 use super::answer::{Answer, AnswerBody, CutShort, ReadLimits};
 use super::error::Trouble;
 use super::exchange::{Attempt, Exchange};
-use super::headers::{Framing, strip_hop_by_hop};
+use super::headers::strip_hop_by_hop;
 use super::held::{ClientBody, Memory};
 use super::record::Record;
 use super::route::Target;
@@ -71,8 +71,7 @@ impl Forwarder {
         let version = request.version();
         let mut response = self.answer(request, endpoint).await;
         *response.version_mut() = version;
-        let framing = if version == Version::HTTP_2 { Framing::Remove } else { Framing::Keep };
-        strip_hop_by_hop(response.headers_mut(), framing);
+        strip_hop_by_hop(response.headers_mut());
         response
     }
 

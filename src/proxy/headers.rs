@@ -3,22 +3,11 @@
 //! What is removed is removed by building the map anew: `HeaderMap::remove` moves the last field into the hole, and the order in which a
 //! client sent its fields is kept. `Connection: keep-alive` says nothing that is not true of both connections, so it stays where it is.
 
-use http::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, UPGRADE};
 
-/// What becomes of the field that frames the body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
-    /// Kept: a chunked message goes on chunked.
-    Keep,
-    /// Removed: HTTP/2 frames bodies by itself.
-    Remove,
-}
-
-/// Removes what belongs to the connection the message came on.
-pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, framing: Framing) {
-    if framing == Framing::Keep && !headers.keys().any(is_hop_by_hop) && is_plain_keep_alive(headers) {
+/// Removes what belongs to the connection the message came on. HTTP/2 has more to remove; hyper does that where it writes it.
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if !headers.keys().any(is_hop_by_hop) && is_plain_keep_alive(headers) {
         return;
     }
     let listed: Vec<HeaderName> = headers
@@ -28,7 +17,7 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, framing: Framing) {
         .flat_map(|value| value.split(','))
         .filter_map(|token| token.trim().parse().ok())
         .collect();
-    let keep_connection = framing == Framing::Keep && is_plain_keep_alive(headers);
+    let keep_connection = is_plain_keep_alive(headers);
     let mut kept = HeaderMap::with_capacity(headers.len());
     let mut current = None;
     for (name, value) in std::mem::take(headers) {
@@ -36,10 +25,7 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, framing: Framing) {
             current = Some(name);
         }
         let Some(name) = &current else { continue };
-        let removed = is_hop_by_hop(name)
-            || listed.contains(name)
-            || *name == CONNECTION && !keep_connection
-            || *name == TRANSFER_ENCODING && framing == Framing::Remove;
+        let removed = is_hop_by_hop(name) || listed.contains(name) || *name == CONNECTION && !keep_connection;
         if !removed {
             kept.append(name.clone(), value);
         }
@@ -62,12 +48,12 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 mod tests {
     use super::*;
 
-    fn strip(fields: &[(&'static str, &'static str)], framing: Framing) -> Vec<(String, String)> {
+    fn strip(fields: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
         let mut map = HeaderMap::new();
         for (name, value) in fields {
             map.append(*name, HeaderValue::from_static(value));
         }
-        strip_hop_by_hop(&mut map, framing);
+        strip_hop_by_hop(&mut map);
         map.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
     }
 
@@ -92,14 +78,7 @@ mod tests {
             (&[("upgrade", "websocket"), ("connection", "upgrade"), ("a", "1")], &[("a", "1")]),
             (&[("transfer-encoding", "chunked"), ("trailer", "t")], &[("transfer-encoding", "chunked"), ("trailer", "t")]),
         ] {
-            assert_eq!(strip(fields, Framing::Keep), owned(want), "{fields:?}");
+            assert_eq!(strip(fields), owned(want), "{fields:?}");
         }
-    }
-
-    #[test]
-    fn http_2_gets_no_field_of_an_http_1_connection() {
-        let fields =
-            [("transfer-encoding", "chunked"), ("connection", "keep-alive"), ("keep-alive", "timeout=5"), ("a", "1")];
-        assert_eq!(strip(&fields, Framing::Remove), owned(&[("a", "1")]));
     }
 }

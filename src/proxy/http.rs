@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -43,23 +43,7 @@ where
         .preserve_header_case(true)
         .serve_connection(io, service)
         .with_upgrades();
-    let mut connection = pin!(connection);
-    let mut drained = false;
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                return ended_as(ended);
-            }
-            () = watch.expired() => {
-                debug!("client connection passed listen.header_timeout or listen.idle_timeout");
-                return ConnectionResult::Completed;
-            }
-            () = drain.started(), if !drained => {
-                drained = true;
-                connection.as_mut().graceful_shutdown();
-            }
-        }
-    }
+    drive(connection, |connection| connection.graceful_shutdown(), watch, drain).await
 }
 
 /// The same for HTTP/2, for clients that offer nothing else.
@@ -79,24 +63,31 @@ where
         .timer(TokioTimer::new())
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service);
+    drive(connection, |connection| connection.graceful_shutdown(), watch, drain).await
+}
+
+/// Runs a connection to its end, and asks it to end once draining begins.
+async fn drive<C>(connection: C, end: impl Fn(Pin<&mut C>), watch: &Watch, drain: &Drain) -> ConnectionResult
+where
+    C: Future<Output = Result<(), hyper::Error>>,
+{
     let mut connection = pin!(connection);
     let mut drained = false;
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
-                return ended_as(ended);
+                let Err(error) = ended else { return ConnectionResult::Completed };
+                debug!(%error, "client connection broke");
+                return ConnectionResult::Failed;
             }
-            () = watch.expired() => return ConnectionResult::Completed,
+            () = watch.expired() => {
+                debug!("client connection passed listen.header_timeout or listen.idle_timeout");
+                return ConnectionResult::Completed;
+            }
             () = drain.started(), if !drained => {
                 drained = true;
-                connection.as_mut().graceful_shutdown();
+                end(connection.as_mut());
             }
         }
     }
-}
-
-fn ended_as(ended: Result<(), hyper::Error>) -> ConnectionResult {
-    let Err(error) = ended else { return ConnectionResult::Completed };
-    debug!(%error, "client connection broke");
-    ConnectionResult::Failed
 }

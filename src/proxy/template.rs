@@ -6,7 +6,7 @@ use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 use thiserror::Error;
 
-use super::headers::{Framing, strip_hop_by_hop};
+use super::headers::strip_hop_by_hop;
 use super::route::Target;
 use crate::upstream::RequestBody;
 
@@ -51,7 +51,7 @@ impl Template {
         if version == Version::HTTP_2 {
             from_http_2(&mut headers, authority);
         }
-        strip_hop_by_hop(&mut headers, Framing::Keep);
+        strip_hop_by_hop(&mut headers);
         let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let uri = Uri::builder()
             .scheme("https")

@@ -26,7 +26,8 @@ pub fn level_name(level: Option<Level>) -> &'static str {
     LEVELS.iter().find(|(_, named)| *named == level).map_or("off", |(name, _)| name)
 }
 
-const LEVELS: [(&str, Option<Level>); 6] = [
+/// Every word and its level.
+pub(crate) const LEVELS: [(&str, Option<Level>); 6] = [
     ("off", None),
     ("error", Some(Level::ERROR)),
     ("warn", Some(Level::WARN)),

@@ -13,11 +13,12 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-use super::support::action::{reset, respond};
+use super::support::action::{reset, respond, wait};
 use super::support::batch::{HOST, empty, error};
 use super::support::client::{Client, Tunnel, request};
 use super::support::echo::{EchoServer, FAREWELL};
 use super::support::fixture::wire;
+use super::support::gate::Gate;
 use super::support::guard;
 use super::support::metric::assert_metric;
 use super::support::origin::Origin;
@@ -204,6 +205,23 @@ async fn sigterm_lets_an_open_tunnel_finish() {
         assert_eq!(client.read_to_end().await.unwrap(), FAREWELL);
         assert_eq!(program.exit_code().await, Some(0), "{signal}");
     }
+}
+
+#[tokio::test]
+async fn sigterm_lets_a_request_under_way_finish() {
+    let (origin, mut program, _directory) = behind_proxy().await;
+    let gate = Gate::new();
+    origin.queue([wait(&gate).then(respond(200, &[], "finished"))]);
+    let tunnel = Tunnel::open(program.proxy, &format!("{HOST}:443"), None).await;
+    let mut client = tunnel.tls(&program.fetch("/ca.pem").await, HOST, &[]).await.unwrap();
+    client.send_raw(&request("GET", "/jobs", HOST, &[], "")).await.unwrap();
+    gate.arrived().await;
+    program.signal("TERM").await;
+    program.line("draining").await;
+    gate.open();
+    assert_eq!(client.read_response("GET").await.unwrap().text(), "finished");
+    assert_eq!(program.exit_code().await, Some(0));
+    origin.finish().await;
 }
 
 #[tokio::test]

@@ -7,9 +7,9 @@ use super::support::echo::{EchoServer, FAREWELL};
 use super::support::fixture::{wire, wire_names};
 use super::support::gate::Gate;
 use super::support::guard;
-use super::support::metric::{assert_metric, sum};
+use super::support::metric::assert_metric;
 use super::support::origin::{Origin, Refused};
-use super::support::proxy::{Builder, TestProxy};
+use super::support::proxy::{TestProxy, finish, start};
 
 /// HTTP/1.0 without a Host, `Connection: close`, `Proxy-Connection: close`, credentials nobody asked for: none of it hurts.
 #[tokio::test(flavor = "multi_thread")]
@@ -39,7 +39,7 @@ async fn a_tunnel_passes_bytes_and_half_closes() {
     assert_eq!(client.read_exactly(5).await.unwrap(), b"hello");
     client.shutdown_write().await;
     assert_eq!(client.read_to_end().await.unwrap(), FAREWELL);
-    until(&proxy, "batch_retry_proxy_connections_total", &[("kind", "tunnel"), ("result", "completed")]).await;
+    proxy.until("batch_retry_proxy_connections_total", &[("kind", "tunnel"), ("result", "completed")]).await;
     let metrics = proxy.metrics().await;
     assert_metric(&metrics, "batch_retry_proxy_connections", &[("kind", "tunnel")], 0.0);
     assert_metric(&metrics, "batch_retry_proxy_tunnel_bytes_total", &[("direction", "sent")], 5.0);
@@ -74,7 +74,7 @@ async fn a_tunnel_without_a_byte_for_the_idle_timeout_is_closed() {
     client.send_raw(b"x").await.unwrap();
     assert_eq!(client.read_exactly(1).await.unwrap(), b"x");
     assert!(client.read_to_end().await.unwrap_or_default().is_empty());
-    until(&proxy, "batch_retry_proxy_connections_total", &[("kind", "tunnel"), ("result", "failed")]).await;
+    proxy.until("batch_retry_proxy_connections_total", &[("kind", "tunnel"), ("result", "failed")]).await;
     proxy.finish().await;
 }
 
@@ -265,24 +265,4 @@ async fn a_client_that_is_too_slow_or_too_quiet_is_hung_up_on() {
         assert!(client.read_to_end().await.unwrap_or_default().is_empty());
     }
     finish(proxy, origin).await;
-}
-
-async fn start(set: impl Fn(Builder) -> Builder) -> (Origin, TestProxy) {
-    let origin = Origin::start(&[HOST]).await;
-    let proxy = set(TestProxy::builder().upstream(&origin)).start().await;
-    (origin, proxy)
-}
-
-async fn until(proxy: &TestProxy, name: &str, labels: &[(&str, &str)]) {
-    guard(&format!("{name}{labels:?}"), async {
-        while sum(&proxy.metrics().await, name, labels) < 1.0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-}
-
-async fn finish(proxy: TestProxy, origin: Origin) {
-    proxy.finish().await;
-    origin.finish().await;
 }

@@ -7,7 +7,7 @@ use super::support::batch::{HOST, empty, error, json};
 use super::support::client::{Client, request};
 use super::support::fixture::{wire, wire_names};
 use super::support::origin::{Origin, Received};
-use super::support::proxy::TestProxy;
+use super::support::proxy::{TestProxy, finish, start};
 use super::support::wire::Framing;
 
 /// The recorded requests of three SDKs arrive as they were recorded, so no signature breaks. Dated now, and failing once, both sends are the
@@ -16,7 +16,7 @@ use super::support::wire::Framing;
 async fn every_recorded_request_arrives_byte_for_byte_and_so_does_its_replay() {
     let mut seen = 0;
     for folder in ["azure-batch-14.2.0", "azure-batch-15.1.0", "azure-batch-js-10.2.0"] {
-        let (origin, proxy) = start().await;
+        let (origin, proxy) = start(|it| it).await;
         let mut sends = 0;
         origin.script(move |request| {
             sends += 1;
@@ -47,8 +47,7 @@ async fn every_recorded_request_arrives_byte_for_byte_and_so_does_its_replay() {
             origin.connections(),
             origin.requests().len()
         );
-        proxy.finish().await;
-        origin.finish().await;
+        finish(proxy, origin).await;
     }
     assert_eq!(seen, RECORDINGS);
 }
@@ -68,7 +67,7 @@ const RECORDINGS: usize = 64;
 /// Length, `Content-Length: 0`, no length at all, chunks and empty chunks: each goes out as it came in.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_framing_of_a_body_is_kept() {
-    let (origin, proxy) = start().await;
+    let (origin, proxy) = start(|it| it).await;
     let mut failed = false;
     origin.script(move |_| {
         failed = !failed;
@@ -96,14 +95,13 @@ async fn the_framing_of_a_body_is_kept() {
             assert_eq!((&sent.framing, text(&sent.body).as_str()), (framing, *body), "{bytes}");
         }
     }
-    proxy.finish().await;
-    origin.finish().await;
+    finish(proxy, origin).await;
 }
 
 /// Names as spelled, order as sent, repeated names together at the first one's place; fields of the connection go, others stay put.
 #[tokio::test(flavor = "multi_thread")]
 async fn header_fields_keep_spelling_and_order() {
-    let (origin, proxy) = start().await;
+    let (origin, proxy) = start(|it| it).await;
     origin.script(|_| empty(202));
     let mut client = proxy.client(HOST).await;
     let sent = format!(
@@ -117,13 +115,12 @@ async fn header_fields_keep_spelling_and_order() {
     client.request(sent.as_bytes()).await;
     let heads: Vec<String> = origin.requests().iter().map(|request: &Received| text(&request.raw_head)).collect();
     assert_eq!(heads, [want]);
-    proxy.finish().await;
-    origin.finish().await;
+    finish(proxy, origin).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_comes_back_unchanged_but_for_proxy_status() {
-    let (origin, proxy) = start().await;
+    let (origin, proxy) = start(|it| it).await;
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\nETag: \"x\"\r\nSet-Cookie: a\r\nX-ODD-case: 1\r\n\
                 Set-Cookie: b\r\n\r\n";
     origin.queue([
@@ -162,14 +159,13 @@ async fn an_answer_comes_back_unchanged_but_for_proxy_status() {
         assert_eq!(text(&response.raw_head), want, "{method} {target}");
         assert_eq!((response.text().as_str(), response.complete), (body, true), "{method} {target}");
     }
-    proxy.finish().await;
-    origin.finish().await;
+    finish(proxy, origin).await;
 }
 
 /// `Connection: close` from Batch ends that connection and no other.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_close_from_batch_leads_to_a_new_connection_and_is_not_passed_on() {
-    let (origin, proxy) = start().await;
+    let (origin, proxy) = start(|it| it).await;
     origin.queue([respond(200, &[], "{}").closing(), respond(503, &[], "").closing(), respond(200, &[], "{}")]);
     let mut client = proxy.client(HOST).await;
     for _ in 0..2 {
@@ -177,13 +173,12 @@ async fn a_close_from_batch_leads_to_a_new_connection_and_is_not_passed_on() {
         assert_eq!((response.status, response.header("connection")), (200, None));
     }
     assert_eq!(origin.connections(), 3);
-    proxy.finish().await;
-    origin.finish().await;
+    finish(proxy, origin).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_announced_with_expect_continue_is_asked_for() {
-    let (origin, proxy) = start().await;
+    let (origin, proxy) = start(|it| it).await;
     origin.script(|_| empty(202));
     let mut client = proxy.client(HOST).await;
     let head = format!("PUT /jobs/j HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
@@ -192,20 +187,18 @@ async fn a_body_announced_with_expect_continue_is_asked_for() {
     client.send_raw(b"{}").await.unwrap();
     assert_eq!(client.read_response("PUT").await.unwrap().status, 202);
     assert_eq!(text(&origin.requests()[0].body), "{}");
-    proxy.finish().await;
-    origin.finish().await;
+    finish(proxy, origin).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_a_list_keeps_its_next_link() {
-    let (origin, proxy) = start().await;
+    let (origin, proxy) = start(|it| it).await;
     let next = format!("https://{HOST}/jobs?api-version=2025-06-01&$skiptoken=a%2Fb%3D");
     let page = serde_json::json!({ "value": [], "odata.nextLink": next });
     origin.queue([json(200, &page)]);
     let response = proxy.client(HOST).await.request(&request("GET", "/jobs", HOST, &[], "")).await;
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&response.body).unwrap(), page);
-    proxy.finish().await;
-    origin.finish().await;
+    finish(proxy, origin).await;
 }
 
 /// One request body, cut into pieces in any way, and the sends it led to.
@@ -237,8 +230,7 @@ async fn upload(pieces: &[Vec<u8>], framing: &Framing, limit: usize) -> (Vec<u8>
     }
     let status = client.read_response("PUT").await.unwrap().status;
     let sends = origin.requests();
-    proxy.finish().await;
-    origin.finish().await;
+    finish(proxy, origin).await;
     (whole, sends, status)
 }
 
@@ -264,12 +256,6 @@ proptest! {
             prop_assert_eq!(send.framing == Framing::Chunked, chunked);
         }
     }
-}
-
-async fn start() -> (Origin, TestProxy) {
-    let origin = Origin::start(&[HOST]).await;
-    let proxy = TestProxy::builder().upstream(&origin).start().await;
-    (origin, proxy)
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -6,10 +6,9 @@ use super::support::action::{close, cut, partial, raw, reset, respond, respond_c
 use super::support::batch::{HOST, empty, error, file};
 use super::support::client::{Response, request};
 use super::support::gate::Gate;
-use super::support::guard;
-use super::support::metric::{assert_metric, sum};
-use super::support::origin::{ConnectionFault, Origin};
-use super::support::proxy::{Builder, TestProxy};
+use super::support::metric::assert_metric;
+use super::support::origin::ConnectionFault;
+use super::support::proxy::{TestProxy, finish, start};
 
 /// The last real answer, head and body, with nothing changed but `Proxy-Status`.
 #[tokio::test(flavor = "multi_thread")]
@@ -175,9 +174,9 @@ async fn a_client_that_hangs_up_ends_the_wait_and_nothing_more_is_sent() {
     let mut client = proxy.client(HOST).await;
     client.send_raw(&request("GET", "/jobs", HOST, &[], "")).await.unwrap();
     origin.wait_for_requests(1).await;
-    until(&proxy, "batch_retry_proxy_attempts_total", &[("class", "transient")]).await;
+    proxy.until("batch_retry_proxy_attempts_total", &[("class", "transient")]).await;
     client.reset();
-    until(&proxy, "batch_retry_proxy_requests_total", &[("fate", "client_gone")]).await;
+    proxy.until("batch_retry_proxy_requests_total", &[("fate", "client_gone")]).await;
     assert_eq!(origin.requests().len(), 1);
     finish(proxy, origin).await;
 }
@@ -192,7 +191,7 @@ async fn a_client_that_hangs_up_during_an_attempt_frees_the_connection_to_batch(
     origin.wait_for_requests(1).await;
     client.reset();
     origin.wait_for_ended_connections(1).await;
-    until(&proxy, "batch_retry_proxy_requests_total", &[("fate", "client_gone")]).await;
+    proxy.until("batch_retry_proxy_requests_total", &[("fate", "client_gone")]).await;
     finish(proxy, origin).await;
 }
 
@@ -213,7 +212,7 @@ async fn a_large_answer_streams() {
     let head = all.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
     all.extend(client.read_exactly(head + 20_000 - all.len()).await.unwrap());
     assert!(all[head..] == *(first + &rest).as_bytes());
-    until(&proxy, "batch_retry_proxy_requests_total", &[("fate", "first_try")]).await;
+    proxy.until("batch_retry_proxy_requests_total", &[("fate", "first_try")]).await;
     finish(proxy, origin).await;
 }
 
@@ -251,7 +250,7 @@ async fn a_stream_that_breaks_under_way_breaks_the_clients_connection() {
         received.extend(client.read_to_end().await.unwrap_or_default());
         assert!(received.len() < 21_000, "{} bytes", received.len());
         assert!(!received.ends_with(b"0\r\n\r\n"));
-        until(&proxy, "batch_retry_proxy_requests_total", &[("fate", "broken")]).await;
+        proxy.until("batch_retry_proxy_requests_total", &[("fate", "broken")]).await;
         finish(proxy, origin).await;
     }
 }
@@ -296,7 +295,7 @@ async fn draining_ends_a_wait_that_would_outlive_the_grace() {
     origin.queue([respond(503, &[], "the last answer")]);
     let mut client = proxy.client(HOST).await;
     client.send_raw(&request("GET", "/jobs", HOST, &[], "")).await.unwrap();
-    until(&proxy, "batch_retry_proxy_attempts_total", &[("class", "transient")]).await;
+    proxy.until("batch_retry_proxy_attempts_total", &[("class", "transient")]).await;
     proxy.drain();
     let response = client.read_response("GET").await.unwrap();
     assert_eq!((response.status, response.text().as_str()), (503, "the last answer"));
@@ -312,7 +311,7 @@ async fn draining_lets_a_short_wait_and_its_replay_finish() {
     origin.queue([respond(503, &[], "busy"), respond_chunked(200, &[], &["fine"])]);
     let mut client = proxy.client(HOST).await;
     client.send_raw(&request("GET", "/jobs", HOST, &[], "")).await.unwrap();
-    until(&proxy, "batch_retry_proxy_attempts_total", &[("class", "transient")]).await;
+    proxy.until("batch_retry_proxy_attempts_total", &[("class", "transient")]).await;
     proxy.drain();
     assert_eq!(client.read_response("GET").await.unwrap().text(), "fine");
     finish(proxy, origin).await;
@@ -335,29 +334,8 @@ async fn a_patient_client_gets_its_longer_deadline() {
     }
 }
 
-async fn start(set: impl Fn(Builder) -> Builder) -> (Origin, TestProxy) {
-    let origin = Origin::start(&[HOST]).await;
-    let proxy = set(TestProxy::builder().upstream(&origin)).start().await;
-    (origin, proxy)
-}
-
 async fn send(proxy: &TestProxy, method: &str, target: &str, body: &str) -> Response {
     proxy.client(HOST).await.request(&request(method, target, HOST, &[], body)).await
-}
-
-/// Waits until the metric is there.
-async fn until(proxy: &TestProxy, name: &str, labels: &[(&str, &str)]) {
-    guard(&format!("{name}{labels:?}"), async {
-        while sum(&proxy.metrics().await, name, labels) < 1.0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-}
-
-async fn finish(proxy: TestProxy, origin: Origin) {
-    proxy.finish().await;
-    origin.finish().await;
 }
 
 fn proxy_status(response: &Response) -> &str {

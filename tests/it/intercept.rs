@@ -14,23 +14,20 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::support::action::{raw, respond};
+use super::support::action::{raw, respond, respond_chunked};
 use super::support::batch::{HOST, error};
 use super::support::client::{Tunnel, request};
 use super::support::guard;
 use super::support::metric::{assert_metric, sum};
 use super::support::origin::Origin;
 use super::support::pki::{Authority, client_config};
-use super::support::proxy::TestProxy;
+use super::support::proxy::{TestProxy, finish, start};
 
 /// A client that offers only HTTP/2 is served it; Batch is sent HTTP/1.1, with a Host and a replay where one is needed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_offers_only_http_2_is_served_it() {
-    let (origin, proxy) = start().await;
-    origin.queue([
-        error(503, "ServerBusy", &[]),
-        respond(201, &[("Keep-Alive", "timeout=5"), ("request-id", "r")], "created"),
-    ]);
+    let (origin, proxy) = start(|it| it).await;
+    origin.queue([error(503, "ServerBusy", &[]), respond_chunked(201, &[("Keep-Alive", "timeout=5")], &["created"])]);
     let stream = handshake(&proxy, Arc::clone(&client_config(proxy.ca_pem(), &["h2"]))).await;
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
@@ -43,7 +40,7 @@ async fn a_client_that_offers_only_http_2_is_served_it() {
     let response = guard("an answer over HTTP/2", sender.send_request(request)).await.unwrap();
     assert_eq!(response.status(), 201);
     assert_eq!(response.headers()["proxy-status"], "batch-retry-proxy; attempts=2; fate=replayed; waited=0.0");
-    assert!(!response.headers().contains_key("keep-alive"));
+    assert!(!response.headers().contains_key("keep-alive") && !response.headers().contains_key("transfer-encoding"));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "created");
     let sends = origin.requests();
     assert_eq!(sends[0].bytes(), sends[1].bytes());
@@ -58,7 +55,7 @@ async fn a_client_that_offers_only_http_2_is_served_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http_1_is_preferred_and_needs_no_alpn() {
-    let (origin, proxy) = start().await;
+    let (origin, proxy) = start(|it| it).await;
     origin.script(|_| respond(200, &[], "{}"));
     for (offer, chosen) in [(&["h2", "http/1.1"][..], Some("http/1.1")), (&[], None)] {
         let tunnel = Tunnel::open(proxy.address(), &format!("{HOST}:443"), None).await;
@@ -72,7 +69,7 @@ async fn http_1_is_preferred_and_needs_no_alpn() {
 /// Node makes a connection for each request: all but the first resume.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clients_second_connection_resumes_its_tls_session() {
-    let (origin, proxy) = start().await;
+    let (origin, proxy) = start(|it| it).await;
     origin.script(|_| respond(200, &[], "{}"));
     let config = client_config(proxy.ca_pem(), &[]);
     let mut kinds = Vec::new();
@@ -92,7 +89,7 @@ async fn a_clients_second_connection_resumes_its_tls_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_trust_the_authority_is_counted() {
-    let (origin, proxy) = start().await;
+    let (origin, proxy) = start(|it| it).await;
     let stranger = Authority::new("somebody else");
     let tunnel = Tunnel::open(proxy.address(), &format!("{HOST}:443"), None).await;
     assert!(tunnel.tls(stranger.pem(), HOST, &[]).await.is_err());
@@ -109,7 +106,7 @@ async fn a_client_that_does_not_trust_the_authority_is_counted() {
 /// No request may be read by us as one for another host than the connection was opened to.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_for_another_host_is_refused_inside() {
-    let (origin, proxy) = start().await;
+    let (origin, proxy) = start(|it| it).await;
     origin.script(|_| respond(200, &[], "{}"));
     for head in [
         "GET /jobs HTTP/1.1\r\nHost: other.westeurope.batch.azure.com\r\n\r\n".to_owned(),
@@ -145,7 +142,7 @@ async fn an_intercepted_address_works_without_a_server_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_side_by_side_get_their_own_answers() {
-    let (origin, proxy) = start().await;
+    let (origin, proxy) = start(|it| it).await;
     origin.script(|request| {
         let id = request.target.trim_start_matches("/jobs/").to_owned();
         raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{id}", id.len()))
@@ -180,15 +177,4 @@ async fn handshake(proxy: &TestProxy, config: Arc<rustls::ClientConfig>) -> TlsS
     }
     let name = ServerName::try_from(HOST).unwrap();
     guard("a TLS handshake", TlsConnector::from(config).connect(name, stream)).await.unwrap()
-}
-
-async fn start() -> (Origin, TestProxy) {
-    let origin = Origin::start(&[HOST]).await;
-    let proxy = TestProxy::builder().upstream(&origin).start().await;
-    (origin, proxy)
-}
-
-async fn finish(proxy: TestProxy, origin: Origin) {
-    proxy.finish().await;
-    origin.finish().await;
 }

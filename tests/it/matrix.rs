@@ -9,7 +9,7 @@ use super::support::gate::Gate;
 use super::support::guard;
 use super::support::metric::{assert_metric, sum};
 use super::support::origin::{ConnectionFault, Origin, Received};
-use super::support::proxy::{Builder, TestProxy};
+use super::support::proxy::{Builder, TestProxy, finish, start};
 
 /// An operation of each kind that the rules tell apart.
 #[derive(Clone, Copy, Debug)]
@@ -78,8 +78,7 @@ async fn a_refused_connection_is_tried_again_for_every_operation() {
         assert_success(operation, &response);
         assert!(proxy_status(&response).contains("fate=replayed"), "{operation:?} {}", proxy_status(&response));
         assert_eq!(origin.requests().len(), 1, "{operation:?}: nothing was sent before");
-        proxy.finish().await;
-        origin.finish().await;
+        finish(proxy, origin).await;
     }
 }
 
@@ -87,7 +86,7 @@ async fn a_refused_connection_is_tried_again_for_every_operation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_does_not_verify_ends_the_request_at_once() {
     for operation in OPERATIONS {
-        let (origin, proxy) = start(TestProxy::builder()).await;
+        let (origin, proxy) = start(|it| it).await;
         origin.connection_faults([ConnectionFault::ForeignCertificate]);
         origin.tolerate_broken_connections();
         let response = send(&proxy, operation).await;
@@ -97,15 +96,14 @@ async fn a_certificate_that_does_not_verify_ends_the_request_at_once() {
             "{operation:?}"
         );
         assert_eq!(origin.connections(), 1, "{operation:?}");
-        proxy.finish().await;
-        origin.finish().await;
+        finish(proxy, origin).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_tls_handshake_is_tried_again_for_every_operation() {
     for operation in OPERATIONS {
-        let (origin, proxy) = start(TestProxy::builder()).await;
+        let (origin, proxy) = start(|it| it).await;
         origin.connection_faults([ConnectionFault::Garbage]);
         origin.tolerate_broken_connections();
         origin.queue([success(operation)]);
@@ -116,27 +114,26 @@ async fn a_failed_tls_handshake_is_tried_again_for_every_operation() {
         let metrics = proxy.metrics().await;
         assert_metric(&metrics, "batch_retry_proxy_upstream_errors_total", &[("failure", "tls_failed")], 1.0);
         assert_metric(&metrics, "batch_retry_proxy_retries_total", &[("reason", "not_sent")], 1.0);
-        proxy.finish().await;
-        origin.finish().await;
+        finish(proxy, origin).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_before_the_answer_is_replayed_unless_a_second_execution_could_do_harm() {
     let row = [Recovered, Recovered, Recovered, Recovered, Recovered, Own("connection_terminated")];
-    check(row, TestProxy::builder, reset, "connection_lost").await;
+    check(row, |it| it, reset, "connection_lost").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_429_without_a_hint_is_replayed_unless_a_second_execution_could_do_harm() {
     let row = [Recovered, Recovered, Recovered, Recovered, Recovered, Passed(429)];
-    check(row, TestProxy::builder, || error(429, "TooManyRequests", &[]), "throttled").await;
+    check(row, |it| it, || error(429, "TooManyRequests", &[]), "throttled").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_429_with_a_hint_is_replayed_for_every_operation_and_not_before_the_hint() {
     for operation in OPERATIONS {
-        let (origin, proxy) = start(TestProxy::builder()).await;
+        let (origin, proxy) = start(|it| it).await;
         let mut received = Vec::new();
         let (times, mut arrivals) = tokio::sync::mpsc::unbounded_channel();
         let mut first = true;
@@ -159,34 +156,33 @@ async fn a_429_with_a_hint_is_replayed_for_every_operation_and_not_before_the_hi
         let metrics = proxy.metrics().await;
         assert_metric(&metrics, "batch_retry_proxy_wait_seconds_count", &[("cause", "retry_after")], 1.0);
         assert_metric(&metrics, "batch_retry_proxy_throttled_responses_total", &[("code", "TooManyRequests")], 1.0);
-        proxy.finish().await;
-        origin.finish().await;
+        finish(proxy, origin).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_503_without_a_hint_is_replayed_unless_a_second_execution_could_do_harm() {
     let row = [Recovered, Recovered, Recovered, Recovered, Recovered, Passed(503)];
-    check(row, TestProxy::builder, || respond(503, &[], "unavailable"), "transient").await;
+    check(row, |it| it, || respond(503, &[], "unavailable"), "transient").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_500_is_replayed_unless_a_second_execution_could_do_harm() {
     let row = [Recovered, Recovered, Recovered, Recovered, Recovered, Passed(500)];
-    check(row, TestProxy::builder, || error(500, "InternalError", &[]), "transient").await;
+    check(row, |it| it, || error(500, "InternalError", &[]), "transient").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_cut_after_its_head_is_replayed_unless_a_second_execution_could_do_harm() {
     let row = [Recovered, Recovered, Recovered, Recovered, Recovered, Own("http_response_incomplete")];
-    check(row, TestProxy::builder, || partial(200, &[], 10, "").then(cut()), "truncated").await;
+    check(row, |it| it, || partial(200, &[], 10, "").then(cut()), "truncated").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_falls_silent_after_its_head_is_replayed_unless_a_second_execution_could_do_harm() {
     let row = [Recovered, Recovered, Recovered, Recovered, Recovered, Own("http_response_incomplete")];
-    let builder = || TestProxy::builder().set("upstream.body_idle_timeout", "200ms");
-    check(row, builder, || partial(200, &[], 10, "").then(stall()), "truncated").await;
+    let set = |it: Builder| it.set("upstream.body_idle_timeout", "200ms");
+    check(row, set, || partial(200, &[], 10, "").then(stall()), "truncated").await;
 }
 
 /// A stall is cut where a replay may follow. A reboot is left to the client's own patience: it may be under way.
@@ -194,17 +190,16 @@ async fn an_answer_that_falls_silent_after_its_head_is_replayed_unless_a_second_
 async fn a_stall_is_cut_only_where_a_replay_may_follow() {
     let (get, reboot) = (OPERATIONS[0], OPERATIONS[5]);
     for operation in &OPERATIONS[..5] {
-        let (origin, proxy) = start(TestProxy::builder().set("upstream.response_timeout", "200ms")).await;
+        let (origin, proxy) = start(|it| it.set("upstream.response_timeout", "200ms")).await;
         origin.queue([stall(), success(*operation)]);
         let response = send(&proxy, *operation).await;
         assert_success(*operation, &response);
         assert_identical(*operation, &origin.requests());
         let metrics = proxy.metrics().await;
         assert_metric(&metrics, "batch_retry_proxy_upstream_errors_total", &[("failure", "response_timeout")], 1.0);
-        proxy.finish().await;
-        origin.finish().await;
+        finish(proxy, origin).await;
     }
-    let (origin, proxy) = start(TestProxy::builder().set("upstream.response_timeout", "200ms")).await;
+    let (origin, proxy) = start(|it| it.set("upstream.response_timeout", "200ms")).await;
     let gate = Gate::new();
     origin.queue([wait(&gate).then(success(reboot)), stall(), success(get)]);
     let mut rebooting = proxy.client(HOST).await;
@@ -216,14 +211,13 @@ async fn a_stall_is_cut_only_where_a_replay_may_follow() {
     let response = rebooting.read_response("POST").await.unwrap();
     assert_success(reboot, &response);
     assert!(proxy_status(&response).contains("attempts=1; fate=first_try"), "{}", proxy_status(&response));
-    proxy.finish().await;
-    origin.finish().await;
+    finish(proxy, origin).await;
 }
 
 /// Runs one row: the failure happens to the first send, the second would succeed.
-async fn check(row: [Outcome; 6], builder: impl Fn() -> Builder, failure: impl Fn() -> Action, reason: &str) {
+async fn check(row: [Outcome; 6], set: impl Fn(Builder) -> Builder, failure: impl Fn() -> Action, reason: &str) {
     for (operation, outcome) in OPERATIONS.into_iter().zip(row) {
-        let (origin, proxy) = start(builder()).await;
+        let (origin, proxy) = start(&set).await;
         origin.queue([failure(), success(operation)]);
         let response = send(&proxy, operation).await;
         let sends = origin.requests();
@@ -262,15 +256,8 @@ async fn check(row: [Outcome; 6], builder: impl Fn() -> Builder, failure: impl F
                 requests("not_replayable", 1.0);
             }
         }
-        proxy.finish().await;
-        origin.finish().await;
+        finish(proxy, origin).await;
     }
-}
-
-async fn start(builder: Builder) -> (Origin, TestProxy) {
-    let origin = Origin::start(&[HOST]).await;
-    let proxy = builder.upstream(&origin).start().await;
-    (origin, proxy)
 }
 
 async fn send(proxy: &TestProxy, operation: Operation) -> Response {

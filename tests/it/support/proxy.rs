@@ -11,8 +11,10 @@ use batch_retry_proxy::telemetry;
 use tokio::task::JoinHandle;
 use toml::{Table, Value};
 
+use super::batch::HOST;
 use super::client::{Client, Tunnel, request};
 use super::guard;
+use super::metric::sum;
 use super::origin::Origin;
 
 /// A running proxy. Dropped, it stops at once.
@@ -124,6 +126,16 @@ impl TestProxy {
         response.text()
     }
 
+    /// Waits until the series of `name` with these labels have counted something.
+    pub(crate) async fn until(&self, name: &str, labels: &[(&str, &str)]) {
+        guard(&format!("{name}{labels:?}"), async {
+            while sum(&self.metrics().await, name, labels) < 1.0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// Begins to drain.
     pub(crate) fn drain(&self) {
         self.shutdown.drain(self.grace);
@@ -137,6 +149,19 @@ impl TestProxy {
         self.drain();
         guard("the proxy's end", &mut self.task).await.unwrap();
     }
+}
+
+/// An origin that is the Batch account of the tests, behind a proxy with these further settings.
+pub(crate) async fn start(set: impl FnOnce(Builder) -> Builder) -> (Origin, TestProxy) {
+    let origin = Origin::start(&[HOST]).await;
+    let proxy = set(TestProxy::builder().upstream(&origin)).start().await;
+    (origin, proxy)
+}
+
+/// Ends the test: both have to end well.
+pub(crate) async fn finish(proxy: TestProxy, origin: Origin) {
+    proxy.finish().await;
+    origin.finish().await;
 }
 
 impl Drop for TestProxy {
