@@ -41,6 +41,7 @@ use self::watch::{Watch, Watched};
 use crate::batch::endpoint::{HostPattern, HostSet};
 use crate::metrics::Metrics;
 use crate::metrics::labels::{ConnectionKind, ConnectionResult};
+use crate::retry::outcome::Transmission;
 use crate::retry::policy::RetryPolicy;
 use crate::shutdown::Drain;
 use crate::tls::handshake::ClientRuntime;
@@ -147,7 +148,15 @@ impl Proxy {
     pub fn new(parts: Parts, address: SocketAddr) -> Self {
         let Parts { listen, route, bodies, body_idle_timeout, policy, certificates, dialer, upstream, metrics, drain } =
             parts;
-        let forwarder = Forwarder::new(upstream.clone(), policy, bodies, body_idle_timeout, metrics.clone(), drain.clone());
+        let forwarder = Forwarder::new(
+            upstream.clone(),
+            policy,
+            bodies,
+            body_idle_timeout,
+            listen.idle_timeout,
+            metrics.clone(),
+            drain.clone(),
+        );
         let reach = if address.ip().is_loopback() { Reach::Loopback } else { Reach::Network };
         let shared = Shared { listen, reach, address, route, certificates, dialer, upstream, forwarder, metrics, drain };
         Self { shared: Arc::new(shared) }
@@ -202,11 +211,12 @@ async fn serve_conn(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, pl
     let handle = |request| {
         let (shared, place, busy) = (shared.clone(), place.clone(), watch.busy());
         async move {
-            let _busy = busy;
-            if !allowed {
-                return any(plain(StatusCode::FORBIDDEN, "listen.allow does not name your network."));
-            }
-            answer(shared, request, place).await
+            let response = if allowed {
+                answer(shared, request, place).await
+            } else {
+                any(plain(StatusCode::FORBIDDEN, "listen.allow does not name your network."))
+            };
+            response.map(|body| busy.until_written(body))
         }
     };
     // What a connection comes to is counted by what its requests ask for.
@@ -251,7 +261,7 @@ async fn connect_tunnel(shared: Arc<Shared>, request: Request<Incoming>, target:
             connection.end(ConnectionResult::Unreachable);
             let words = format!("{error}: {}", error.failure().as_str());
             debug!(%target, error = words, "no tunnel");
-            return any(plain(Trouble::of(error.failure()).status, &words));
+            return any(plain(Trouble::of(error.failure(), Transmission::NotSent).status, &words));
         }
     };
     let inner = shared.clone();

@@ -15,12 +15,15 @@ use std::time::Duration;
 
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use thiserror::Error;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
-pub use self::body::RequestBody;
+pub use self::body::{RequestBody, after_prefix};
 pub use self::connect::{ConnectError, Dialer};
 use self::connect::{ConnectionUse, Connector};
 use crate::retry::outcome::{Failure, Transmission};
@@ -71,13 +74,28 @@ impl Upstream {
         Self { client }
     }
 
-    /// Sends the request once and waits for the head of its answer. The target is in absolute form; only path and query are written.
+    /// Sends the request once and waits for the head of its answer, for `limit` at most. The target is in absolute form; only path and query
+    /// are written.
     ///
     /// # Errors
     /// [`SendError`] tells what failed and whether the request may have been carried out.
-    pub async fn send(&self, mut request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+    pub async fn send(
+        &self,
+        mut request: Request<RequestBody>,
+        limit: Option<Duration>,
+    ) -> Result<Response<Incoming>, SendError> {
         *request.version_mut() = Version::HTTP_11;
-        let response = self.client.request(request).await.map_err(SendError::from)?;
+        let connection = capture_connection(&mut request);
+        let sending = self.client.request(request);
+        let sent = match limit {
+            None => sending.await,
+            Some(limit) => match timeout(limit, sending).await {
+                Ok(sent) => sent,
+                // hyper-util names the connection before it writes to it.
+                Err(elapsed) => return Err(SendError::late(connection.connection_metadata().is_some(), elapsed)),
+            },
+        };
+        let response = sent.map_err(SendError::from)?;
         if let Some(connection) = response.extensions().get::<ConnectionUse>() {
             connection.mark_used();
         }
@@ -86,6 +104,18 @@ impl Upstream {
 }
 
 // === impl SendError ===
+
+impl SendError {
+    /// No answer in time, on a connection or while there was none yet.
+    fn late(connected: bool, source: Elapsed) -> Self {
+        let (failure, transmission) = if connected {
+            (Failure::ResponseTimeout, Transmission::Sent)
+        } else {
+            (Failure::ConnectTimeout, Transmission::NotSent)
+        };
+        Self { failure, transmission, source: source.into() }
+    }
+}
 
 impl From<legacy::Error> for SendError {
     fn from(error: legacy::Error) -> Self {
@@ -99,9 +129,9 @@ fn judge(error: &legacy::Error) -> (Failure, Transmission) {
     if let Some(connect) = cause::<ConnectError>(error) {
         return (connect.failure(), Transmission::NotSent);
     }
-    if error.is_connect() {
-        // Not our connector: the pool handed out a connection that was closed while it lay idle.
-        return (Failure::StaleConnection, Transmission::NotSent);
+    if error.connect_info().is_none() {
+        // Lost between the handshake and the first request: every later error names its connection.
+        return (Failure::ConnectionLost, Transmission::NotSent);
     }
     let Some(cause) = cause::<hyper::Error>(error) else { return (Failure::ConnectionLost, Transmission::Unknown) };
     if cause.is_canceled() {

@@ -6,6 +6,7 @@ use std::error::Error as StdError;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use http_body::Body;
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
@@ -14,6 +15,7 @@ use tracing::debug;
 use super::error::{Trouble, plain};
 use super::headers::strip_hop_by_hop;
 use crate::metrics::labels::ConnectionResult;
+use crate::retry::outcome::Failure;
 use crate::upstream::{RequestBody, Upstream};
 
 /// A body of any origin.
@@ -23,13 +25,22 @@ pub(super) type AnyBody = BoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
 pub(super) async fn forward(mut request: Request<Incoming>, upstream: &Upstream) -> (Response<AnyBody>, ConnectionResult) {
     let version = request.version();
     strip_hop_by_hop(request.headers_mut());
-    let request = request.map(|rest| RequestBody::Streamed { prefix: Bytes::new(), rest });
-    let (mut response, result) = match upstream.send(request).await {
+    let (head, body) = request.into_parts();
+    // A pooled connection may turn out to be dead before anything was written: what has no body can take another one.
+    let spare = body.is_end_stream().then(|| Request::from_parts(head.clone(), RequestBody::empty()));
+    let request = Request::from_parts(head, RequestBody::Streamed { prefix: Bytes::new(), rest: body });
+    let sent = match (upstream.send(request, None).await, spare) {
+        (Err(error), Some(spare)) if error.failure == Failure::StaleConnection => upstream.send(spare, None).await,
+        (sent, _) => sent,
+    };
+    let (mut response, result) = match sent {
         Ok(response) => (response.map(|body| body.map_err(Into::into).boxed()), ConnectionResult::Completed),
         Err(error) => {
             debug!(%error, "plain request failed");
-            let trouble = Trouble::of(error.failure);
-            (any(plain(trouble.status, &error.to_string())), ConnectionResult::Unreachable)
+            (
+                any(plain(Trouble::of(error.failure, error.transmission).status, &error.to_string())),
+                ConnectionResult::Unreachable,
+            )
         }
     };
     *response.version_mut() = version;

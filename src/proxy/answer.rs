@@ -18,9 +18,9 @@ use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use super::record::Record;
-use super::watch::Busy;
 use crate::batch::fault;
 use crate::metrics::labels::Fate;
+use crate::upstream::after_prefix;
 
 /// An answer as far as it was read.
 #[derive(Debug)]
@@ -44,24 +44,18 @@ pub(super) struct ReadLimits {
     /// The longest pause.
     pub(super) idle: Duration,
     /// When the client sees what there is in any case.
-    pub(super) stream_after: Option<Duration>,
+    pub(super) stream_at: Instant,
 }
 
 /// What the client's connection writes.
 #[derive(Debug)]
-pub(super) struct AnswerBody {
-    content: Content,
-    _busy: Option<Busy>,
-}
-
-#[derive(Debug)]
-enum Content {
+pub(super) enum AnswerBody {
     Streaming(Box<Stream>),
     Whole { data: Bytes, trailers: Option<HeaderMap> },
 }
 
 /// An answer under way. Its end decides the request's fate.
-struct Stream {
+pub(super) struct Stream {
     prefix: VecDeque<Bytes>,
     rest: Incoming,
     idle: Duration,
@@ -84,16 +78,14 @@ impl Answer {
         if body.size_hint().lower() > limits.buffer {
             return Ok(Self::Streaming { head, prefix, rest: body });
         }
-        let stream_at = limits.stream_after.map(|after| Instant::now() + after);
         let mut total = 0;
         let mut trailers = None;
         loop {
             let silent_at = Instant::now() + limits.idle;
-            let until = stream_at.map_or(silent_at, |at| at.min(silent_at));
-            let frame = match timeout_at(until, body.frame()).await {
+            let frame = match timeout_at(silent_at.min(limits.stream_at), body.frame()).await {
                 Ok(Some(frame)) => frame.map_err(|_| CutShort)?,
                 Ok(None) => break,
-                Err(_) if stream_at == Some(until) => return Ok(Self::Streaming { head, prefix, rest: body }),
+                Err(_) if limits.stream_at < silent_at => return Ok(Self::Streaming { head, prefix, rest: body }),
                 Err(_) => return Err(CutShort),
             };
             match frame.into_data() {
@@ -108,7 +100,7 @@ impl Answer {
             }
         }
         let data = join(prefix);
-        if ends_by_close(method, &head) && is_json(&head.headers) && serde_json::from_slice::<IgnoredAny>(&data).is_err() {
+        if ends_by_close(method, &head) && is_json(&head.headers) && is_unfinished(&data) {
             return Err(CutShort);
         }
         Ok(Self::Whole { head, data, trailers })
@@ -136,12 +128,12 @@ impl Answer {
         match self {
             Self::Whole { head, data, trailers } => {
                 record.finish(fate);
-                Response::from_parts(head, Content::Whole { data, trailers }.into())
+                Response::from_parts(head, AnswerBody::Whole { data, trailers })
             }
             Self::Streaming { head, prefix, rest } => {
                 let timer = Box::pin(sleep(idle));
                 let stream = Stream { prefix, rest, idle, timer, waiting: false, record: Some((record, fate)) };
-                Response::from_parts(head, Content::Streaming(Box::new(stream)).into())
+                Response::from_parts(head, AnswerBody::Streaming(Box::new(stream)))
             }
         }
     }
@@ -165,6 +157,12 @@ fn ends_by_close(method: &Method, head: &Parts) -> bool {
     !bodiless && !head.headers.contains_key(CONTENT_LENGTH) && !head.headers.contains_key(TRANSFER_ENCODING)
 }
 
+/// Whether JSON does not end. No text at all, and a byte order mark before it, are nobody's loss.
+fn is_unfinished(json: &[u8]) -> bool {
+    let text = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+    !text.is_empty() && serde_json::from_slice::<IgnoredAny>(text).is_err()
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
     let json = |value: &str| value.trim_start().to_ascii_lowercase().starts_with("application/json");
     headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(json)
@@ -176,19 +174,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 impl AnswerBody {
     /// A body known whole.
     pub(super) fn whole(data: Bytes) -> Self {
-        Content::Whole { data, trailers: None }.into()
-    }
-
-    /// Keeps the connection marked as busy until the body is written.
-    pub(super) fn holding(mut self, busy: Busy) -> Self {
-        self._busy = Some(busy);
-        self
-    }
-}
-
-impl From<Content> for AnswerBody {
-    fn from(content: Content) -> Self {
-        Self { content, _busy: None }
+        Self::Whole { data, trailers: None }
     }
 }
 
@@ -196,10 +182,10 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = CutShort;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
-        match &mut self.content {
-            Content::Streaming(stream) => stream.poll_frame(cx),
-            Content::Whole { data, trailers } => {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        match self.get_mut() {
+            Self::Streaming(stream) => stream.poll_frame(cx),
+            Self::Whole { data, trailers } => {
                 if !data.is_empty() {
                     return Poll::Ready(Some(Ok(Frame::data(std::mem::take(data)))));
                 }
@@ -209,25 +195,19 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Streaming(stream) => stream.prefix.is_empty() && stream.rest.is_end_stream(),
-            Content::Whole { data, trailers } => data.is_empty() && trailers.is_none(),
+        match self {
+            Self::Streaming(stream) => stream.prefix.is_empty() && stream.rest.is_end_stream(),
+            Self::Whole { data, trailers } => data.is_empty() && trailers.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Streaming(stream) => {
-                let prefix: u64 = stream.prefix.iter().map(|piece| piece.len() as u64).sum();
-                let rest = stream.rest.size_hint();
-                let mut hint = SizeHint::new();
-                hint.set_lower(rest.lower() + prefix);
-                if let Some(upper) = rest.upper() {
-                    hint.set_upper(upper + prefix);
-                }
-                hint
+        match self {
+            Self::Streaming(stream) => {
+                let prefix = stream.prefix.iter().map(|piece| piece.len() as u64).sum();
+                after_prefix(prefix, &stream.rest.size_hint())
             }
-            Content::Whole { data, .. } => SizeHint::with_exact(data.len() as u64),
+            Self::Whole { data, .. } => SizeHint::with_exact(data.len() as u64),
         }
     }
 }
@@ -286,6 +266,26 @@ impl Drop for Stream {
         // With a known length hyper stops asking once the last byte is out.
         if self.prefix.is_empty() && self.rest.is_end_stream() {
             self.complete();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_unfinished_only_where_something_is_missing() {
+        for (json, want) in [
+            (&b"{\"value\":[]}"[..], false),
+            (b"{\"value\":[]}\r\n", false),
+            (b"\xef\xbb\xbf{}", false),
+            (b"", false),
+            (b"{\"value\":[{\"id\":", true),
+            (b"{\"value\":[]", true),
+            (b"{}}", true),
+        ] {
+            assert_eq!(is_unfinished(json), want, "{}", String::from_utf8_lossy(json));
         }
     }
 }

@@ -8,11 +8,10 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
-use uuid::Uuid;
 
 use super::route::Rejection;
 use super::template::InvalidRequest;
-use crate::retry::outcome::Failure;
+use crate::retry::outcome::{Failure, Transmission};
 
 /// What the proxy has to say about a request it could not get answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +30,7 @@ pub(super) struct Trouble {
 
 impl Trouble {
     /// What a failed attempt is to the client.
-    pub(super) fn of(failure: Failure) -> Self {
+    pub(super) fn of(failure: Failure, transmission: Transmission) -> Self {
         let bad = |error, code, message| Self { status: StatusCode::BAD_GATEWAY, error, code, message };
         let late = |error, code, message| Self { status: StatusCode::GATEWAY_TIMEOUT, error, code, message };
         match failure {
@@ -50,6 +49,11 @@ impl Trouble {
                 "connection_timeout",
                 "ProxyUpstreamConnectTimeout",
                 "No connection to the Batch endpoint within upstream.connect_timeout.",
+            ),
+            Failure::ConnectionLost | Failure::StaleConnection if transmission == Transmission::NotSent => bad(
+                "connection_terminated",
+                "ProxyUpstreamConnectionLost",
+                "The connection to the Batch endpoint was lost before the request was sent.",
             ),
             Failure::ConnectionLost | Failure::StaleConnection => bad(
                 "connection_terminated",
@@ -91,9 +95,8 @@ impl Trouble {
         }
     }
 
-    /// The answer inside an opened connection, in the form of a Batch error. `host` is the account's endpoint.
-    pub(super) fn batch_answer(&self, host: &str, now: &str) -> Response<Bytes> {
-        let id = Uuid::new_v4();
+    /// The answer inside an opened connection, in the form of a Batch error. `host` is the account's endpoint, `id` what the log calls it.
+    pub(super) fn batch_answer(&self, host: &str, id: &str, now: &str) -> Response<Bytes> {
         let body = json!({
             "odata.metadata": format!("https://{host}/$metadata#Microsoft.Azure.Batch.Protocol.Entities.Container.errors/@Element"),
             "code": self.code,
@@ -105,8 +108,7 @@ impl Trouble {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; odata=minimalmetadata"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-        // Not Batch's: it is in the proxy's log, so that a report can be traced.
-        if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        if let Ok(id) = HeaderValue::from_str(id) {
             headers.insert("request-id", id);
         }
         *response.body_mut() = body;

@@ -65,8 +65,17 @@ impl Exchange {
         }
     }
 
-    /// Keeps what a later attempt may have to fall back on.
+    /// When an answer that is being read is handed over as far as it is there: a file, which may be of any size and come from a slow node,
+    /// soon; anything else when the client's patience is taken to end.
+    pub(super) fn streams_at(&self) -> Instant {
+        if self.subject.reads_file() { self.deadline.min(Instant::now() + FILE_STREAMS_AFTER) } else { self.deadline }
+    }
+
+    /// Keeps what a later attempt may have to fall back on. A stale connection says nothing that was not true before.
     pub(super) fn remember(&mut self, attempt: Attempt) {
+        if attempt.met_stale_connection() {
+            return;
+        }
         self.reached |= !matches!(attempt, Attempt::Failed { transmission: Transmission::NotSent, .. });
         match attempt {
             Attempt::Answered { answer, .. } => {
@@ -178,3 +187,6 @@ fn fresh_until(template: &Template) -> Option<(Instant, Credential)> {
     // A token that outlives any clock needs no limit.
     Instant::now().checked_add(left).map(|until| (until, expiry.credential))
 }
+
+/// For files that come slowly.
+const FILE_STREAMS_AFTER: Duration = Duration::from_secs(2);

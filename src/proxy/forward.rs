@@ -6,15 +6,16 @@ use std::time::{Duration, SystemTime};
 use http::header::{HeaderName, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep_until, timeout};
-use tracing::debug;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info};
+use uuid::Uuid;
 
 use super::BodySettings;
 use super::answer::{Answer, AnswerBody, CutShort, ReadLimits};
 use super::error::Trouble;
 use super::exchange::{Attempt, Exchange};
 use super::headers::strip_hop_by_hop;
-use super::held::{ClientBody, Memory};
+use super::held::{ClientBody, Holding, Memory};
 use super::record::Record;
 use super::route::Target;
 use super::template::Template;
@@ -37,7 +38,7 @@ pub(super) struct Forwarder {
     policy: RetryPolicy,
     bodies: BodySettings,
     body_idle_timeout: Duration,
-    memory: Memory,
+    holding: Holding,
     metrics: Metrics,
     drain: Drain,
 }
@@ -59,11 +60,13 @@ impl Forwarder {
         policy: RetryPolicy,
         bodies: BodySettings,
         body_idle_timeout: Duration,
+        client_idle_timeout: Duration,
         metrics: Metrics,
         drain: Drain,
     ) -> Self {
         let memory = Memory::new(bodies.memory_limit, metrics.clone());
-        Self { upstream, policy, bodies, body_idle_timeout, memory, metrics, drain }
+        let holding = Holding { memory, limit: bodies.request_limit, idle: client_idle_timeout };
+        Self { upstream, policy, bodies, body_idle_timeout, holding, metrics, drain }
     }
 
     /// Gets `request` answered. Dropping the future, as hyper does when the client hangs up, ends waits and sends nothing more.
@@ -83,9 +86,14 @@ impl Forwarder {
             Ok(template) => template,
             Err(invalid) => return refuse(invalid.into(), Fate::Permanent, &endpoint.target, record),
         };
-        let reading = ClientBody::read(body, template.is_chunked(), self.bodies.request_limit, &self.memory);
+        let reading = ClientBody::read(body, template.is_chunked(), &self.holding);
         let Ok(body) = reading.await else {
-            return refuse(Trouble::of(Failure::RequestBody), Fate::ClientGone, &endpoint.target, record);
+            return refuse(
+                Trouble::of(Failure::RequestBody, Transmission::NotSent),
+                Fate::ClientGone,
+                &endpoint.target,
+                record,
+            );
         };
         let deadline = Instant::now() + self.policy.deadline_for(template.user_agent());
         let exchange = Exchange::begin(template, subject, body, deadline, record);
@@ -120,18 +128,12 @@ impl Forwarder {
     async fn attempt(&self, exchange: &mut Exchange) -> Attempt {
         let limit = self.policy.attempt_limit(&exchange.situation(&self.drain), server_timeout(exchange.template.query()));
         let request = exchange.template.request(exchange.body.next());
-        let sending = self.upstream.send(request);
-        let sent = match limit {
-            None => Ok(sending.await),
-            Some(limit) => timeout(limit, sending).await,
-        };
-        let attempt = match sent {
-            Ok(Ok(response)) => self.read(exchange, response).await,
-            Ok(Err(error)) => {
-                debug!(error = %error, "attempt failed");
+        let attempt = match self.upstream.send(request, limit).await {
+            Ok(response) => self.read(exchange, response).await,
+            Err(error) => {
+                debug!(%error, "attempt failed");
                 Attempt::Failed { failure: error.failure, transmission: error.transmission }
             }
-            Err(_) => Attempt::Failed { failure: Failure::ResponseTimeout, transmission: Transmission::Sent },
         };
         if !attempt.met_stale_connection() {
             exchange.record.attempted();
@@ -144,7 +146,7 @@ impl Forwarder {
         let limits = ReadLimits {
             buffer: self.bodies.response_buffer,
             idle: self.body_idle_timeout,
-            stream_after: exchange.subject.reads_file().then_some(FILE_STREAMS_AFTER),
+            stream_at: exchange.streams_at(),
         };
         match Answer::read(response, exchange.template.method(), limits).await {
             Ok(answer) => {
@@ -187,7 +189,9 @@ impl Forwarder {
         };
         match attempt {
             Attempt::Answered { answer, .. } => self.hand_over(answer, fate, exchange.record),
-            Attempt::Failed { failure, .. } => refuse(Trouble::of(failure), fate, target, exchange.record),
+            Attempt::Failed { failure, transmission } => {
+                refuse(Trouble::of(failure, transmission), fate, target, exchange.record)
+            }
         }
     }
 
@@ -210,11 +214,11 @@ impl Forwarder {
         let refused = attempt.is_credential_refusal() && exchange.reached;
         match if refused { exchange.recall() } else { attempt } {
             Attempt::Answered { answer, .. } => self.hand_over(answer, fate, exchange.record),
-            Attempt::Failed { failure, .. } => match exchange.answered.take() {
+            Attempt::Failed { failure, transmission } => match exchange.answered.take() {
                 Some(answer) if exchange.subject.idempotency() == Idempotency::Safe => {
                     self.hand_over(answer, fate, exchange.record)
                 }
-                _ => refuse(Trouble::of(failure), fate, target, exchange.record),
+                _ => refuse(Trouble::of(failure, transmission), fate, target, exchange.record),
             },
         }
     }
@@ -232,6 +236,8 @@ impl Forwarder {
             self.metrics.attempt(operation, class);
         }
         match attempt {
+            // Neither is an error of Batch: it closed an idle connection, or the client broke off.
+            Attempt::Failed { failure: Failure::RequestBody | Failure::StaleConnection, .. } => {}
             Attempt::Failed { failure, .. } => {
                 self.metrics.upstream_error(*failure);
                 if [Failure::CertificateInvalid, Failure::TlsFailed].contains(failure) {
@@ -253,8 +259,16 @@ impl Forwarder {
 /// The proxy's own answer.
 fn refuse(trouble: Trouble, fate: Fate, target: &Target, record: Record) -> Response<AnswerBody> {
     let status = record.proxy_status(fate, Some(trouble.error));
-    let now = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
-    let mut response = trouble.batch_answer(target.host(), &now).map(AnswerBody::whole);
+    let (id, now) = (Uuid::new_v4().to_string(), humantime::format_rfc3339_micros(SystemTime::now()).to_string());
+    info!(
+        operation = record.operation(),
+        account = %record.account(),
+        status = trouble.status.as_u16(),
+        error = trouble.error,
+        request_id = id,
+        "answered by the proxy itself"
+    );
+    let mut response = trouble.batch_answer(target.host(), &id, &now).map(AnswerBody::whole);
     append_proxy_status(&mut response, &status);
     record.finish(fate);
     response
@@ -265,8 +279,5 @@ fn append_proxy_status(response: &mut Response<AnswerBody>, status: &str) {
         response.headers_mut().append(PROXY_STATUS, value);
     }
 }
-
-/// A file may be of any size and come from a slow node: its reader sees what there is after this long.
-const FILE_STREAMS_AFTER: Duration = Duration::from_secs(2);
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");

@@ -1,13 +1,19 @@
 //! Header fields that belong to one connection and not to the message (RFC 9110, 7.6.1).
 //!
+//! A length beside a transfer coding is removed too (RFC 9112, 6.3): it means nothing, and hyper would not write such an answer.
+//!
 //! What is removed is removed by building the map anew: `HeaderMap::remove` moves the last field into the hole, and the order in which a
 //! client sent its fields is kept. `Connection: keep-alive` says nothing that is not true of both connections, so it stays where it is.
 
-use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
 
 /// Removes what belongs to the connection the message came on. HTTP/2 has more to remove; hyper does that where it writes it.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if !headers.keys().any(is_hop_by_hop) && is_plain_keep_alive(headers) {
+    let keep_length = !headers.contains_key(TRANSFER_ENCODING) || !headers.contains_key(CONTENT_LENGTH);
+    if keep_length && !headers.keys().any(is_hop_by_hop) && is_plain_keep_alive(headers) {
         return;
     }
     let listed: Vec<HeaderName> = headers
@@ -25,7 +31,10 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
             current = Some(name);
         }
         let Some(name) = &current else { continue };
-        let removed = is_hop_by_hop(name) || listed.contains(name) || *name == CONNECTION && !keep_connection;
+        let removed = is_hop_by_hop(name)
+            || listed.contains(name)
+            || *name == CONNECTION && !keep_connection
+            || *name == CONTENT_LENGTH && !keep_length;
         if !removed {
             kept.append(name.clone(), value);
         }
@@ -76,6 +85,10 @@ mod tests {
             (&[("a", "1"), ("connection", "keep-alive, x-hop"), ("x-hop", "y"), ("b", "2")], &[("a", "1"), ("b", "2")]),
             (&[("proxy-authorization", "Basic x"), ("a", "1")], &[("a", "1")]),
             (&[("upgrade", "websocket"), ("connection", "upgrade"), ("a", "1")], &[("a", "1")]),
+            (
+                &[("content-length", "5"), ("a", "1"), ("transfer-encoding", "chunked")],
+                &[("a", "1"), ("transfer-encoding", "chunked")],
+            ),
             (&[("transfer-encoding", "chunked"), ("trailer", "t")], &[("transfer-encoding", "chunked"), ("trailer", "t")]),
         ] {
             assert_eq!(strip(fields), owned(want), "{fields:?}");

@@ -4,12 +4,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use thiserror::Error;
+use tokio::time::timeout;
 
 use crate::metrics::Metrics;
 use crate::metrics::labels::UnheldReason;
@@ -22,6 +25,17 @@ pub(super) struct Memory {
     limit: u64,
     used: Arc<AtomicU64>,
     metrics: Metrics,
+}
+
+/// How bodies are held.
+#[derive(Clone, Debug)]
+pub(super) struct Holding {
+    /// What all of them share.
+    pub(super) memory: Memory,
+    /// The largest, in bytes.
+    pub(super) limit: u64,
+    /// The longest pause of a client in its upload.
+    pub(super) idle: Duration,
 }
 
 /// A part of the memory, given back when dropped.
@@ -41,6 +55,11 @@ pub(super) enum ClientBody {
     /// Already given to the one attempt it had.
     Spent,
 }
+
+/// An upload that did not come to its end.
+#[derive(Debug, Error)]
+#[error("the request's body broke off")]
+pub(super) struct BrokenUpload;
 
 /// A body read whole.
 #[derive(Debug)]
@@ -92,44 +111,45 @@ impl Drop for Reservation {
 // === impl ClientBody ===
 
 impl ClientBody {
-    /// Reads the body up to `limit` bytes; past it, or past the shared memory, what follows will stream.
+    /// Reads the body up to the limit; past it, or past the shared memory, what follows will stream.
     ///
     /// # Errors
-    /// The client broke off, or its framing is malformed.
-    pub(super) async fn read(mut body: Incoming, chunked: bool, limit: u64, memory: &Memory) -> Result<Self, hyper::Error> {
-        let mut reservation = memory.nothing();
-        let announced = body.size_hint().lower();
-        if let Some(reason) = refuse(announced, 0, limit, &mut reservation) {
-            return Ok(Self::stream(Bytes::new(), body, reason, memory));
+    /// The client broke off or fell silent, or its framing is malformed.
+    pub(super) async fn read(mut body: Incoming, chunked: bool, holding: &Holding) -> Result<Self, BrokenUpload> {
+        let memory = &holding.memory;
+        if body.size_hint().lower() > holding.limit {
+            return Ok(Self::stream(Bytes::new(), body, UnheldReason::Size, memory));
         }
-        let mut reserved = announced;
+        // Paid for as it arrives: an announcement costs a client nothing.
+        let mut reservation = memory.nothing();
         let mut held = BytesMut::new();
         let mut single = Bytes::new();
         let mut trailers = None;
-        while let Some(frame) = body.frame().await {
-            let frame = match frame?.into_data() {
+        while let Some(frame) = timeout(holding.idle, body.frame()).await.map_err(|_| BrokenUpload)? {
+            let data = match frame.map_err(|_| BrokenUpload)?.into_data() {
                 Ok(data) => data,
                 Err(frame) => {
                     trailers = frame.into_trailers().ok();
                     continue;
                 }
             };
-            let total = (single.len() + held.len() + frame.len()) as u64;
+            let more = data.len() as u64;
             if held.is_empty() && single.is_empty() {
                 // Most bodies arrive in one piece, which is kept as it is.
-                single = frame;
+                single = data;
             } else {
-                if held.is_empty() {
-                    held.reserve(usize::try_from(announced).unwrap_or_default().max(2 * single.len()));
-                    held.extend_from_slice(&std::mem::take(&mut single));
-                }
-                held.extend_from_slice(&frame);
+                held.extend_from_slice(&std::mem::take(&mut single));
+                held.extend_from_slice(&data);
             }
-            if let Some(reason) = refuse(total, reserved, limit, &mut reservation) {
+            let reason = if reservation.bytes + more > holding.limit {
+                Some(UnheldReason::Size)
+            } else {
+                (!reservation.grow(more)).then_some(UnheldReason::Memory)
+            };
+            if let Some(reason) = reason {
                 let prefix = if held.is_empty() { single } else { held.freeze() };
                 return Ok(Self::stream(prefix, body, reason, memory));
             }
-            reserved = reserved.max(total);
         }
         let data = if held.is_empty() { single } else { held.freeze() };
         Ok(Self::Held(HeldBody { data, trailers, chunked, _reservation: reservation }))
@@ -161,13 +181,4 @@ impl ClientBody {
         memory.metrics.unheld_body(reason);
         Self::Streamed(RequestBody::Streamed { prefix, rest })
     }
-}
-
-/// Why a body of `total` bytes, of which `reserved` are paid for, cannot be held; `None` once all of it is reserved.
-fn refuse(total: u64, reserved: u64, limit: u64, reservation: &mut Reservation) -> Option<UnheldReason> {
-    if total > limit {
-        return Some(UnheldReason::Size);
-    }
-    let more = total.saturating_sub(reserved);
-    (more > 0 && !reservation.grow(more)).then_some(UnheldReason::Memory)
 }

@@ -21,7 +21,12 @@ use crate::tls::leaf::Issued;
 
 /// Serves what comes through an accepted CONNECT.
 pub(super) async fn run(shared: &Shared, client: Prefixed, target: Target, runtime: ClientRuntime) {
-    match timeout(shared.listen.header_timeout, client.peek()).await {
+    let first = tokio::select! {
+        first = timeout(shared.listen.header_timeout, client.peek()) => first,
+        // Nothing was asked yet, and nothing would be answered.
+        () = shared.drain.started() => return,
+    };
+    match first {
         Ok(Ok(Some(TLS_HANDSHAKE))) => open(shared, client, target, runtime).await,
         Ok(Ok(Some(_))) => pass(shared, client, target).await,
         Ok(Ok(None)) | Ok(Err(_)) => debug!(%target, "client left after CONNECT"),
@@ -95,7 +100,7 @@ async fn serve(shared: &Shared, stream: TlsStream<Prefixed>, target: Target, run
         move |request| {
             asked.store(true, Ordering::Relaxed);
             let (forwarder, endpoint, busy) = (forwarder.clone(), endpoint.clone(), watch.busy());
-            async move { forwarder.forward(request, &endpoint).await.map(|body| body.holding(busy)) }
+            async move { forwarder.forward(request, &endpoint).await.map(|body| busy.until_written(body)) }
         }
     };
     let lasted = Instant::now();

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, sleep};
 
@@ -20,7 +21,7 @@ use super::delegate::write_through_stream;
 #[derive(Debug)]
 pub(super) struct Watch {
     born: Instant,
-    /// Milliseconds since `born`, shifted left by two, and the [`Phase`].
+    /// Milliseconds since `born`, shifted left by one, and the [`Phase`].
     state: AtomicU64,
     /// Requests being served: more than one on an HTTP/2 connection.
     serving: AtomicU32,
@@ -30,12 +31,10 @@ pub(super) struct Watch {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Requests are being served.
-    Busy = 0,
     /// The first bytes of a request are here, or were due since the connection began.
-    Head = 1,
-    /// Nothing is going on.
-    Idle = 2,
+    Head = 0,
+    /// No request is on its way in.
+    Idle = 1,
 }
 
 /// A stream that tells its [`Watch`] of arriving bytes.
@@ -43,6 +42,13 @@ enum Phase {
 pub(super) struct Watched<S> {
     stream: S,
     watch: Arc<Watch>,
+}
+
+/// An answer whose connection counts as busy until it is written: a long download is not an idle connection.
+#[derive(Debug)]
+pub(super) struct BusyBody<B> {
+    body: B,
+    _busy: Busy,
 }
 
 /// Marks a request as being served until dropped.
@@ -69,7 +75,6 @@ impl Watch {
     /// Marks a request as being served.
     pub(super) fn busy(self: &Arc<Self>) -> Busy {
         self.serving.fetch_add(1, Ordering::Relaxed);
-        self.enter(Phase::Busy);
         Busy(self.clone())
     }
 
@@ -83,7 +88,7 @@ impl Watch {
         let interval = self.head.min(self.idle);
         loop {
             let left = match self.read() {
-                (Phase::Busy, _) => interval,
+                _ if self.serving.load(Ordering::Relaxed) > 0 => interval,
                 (Phase::Head, since) => (since + self.head).saturating_duration_since(Instant::now()),
                 (Phase::Idle, since) => (since + self.idle).saturating_duration_since(Instant::now()),
             };
@@ -96,17 +101,13 @@ impl Watch {
 
     fn enter(&self, phase: Phase) {
         let since = self.born.elapsed().as_millis() as u64;
-        self.state.store(since << 2 | phase as u64, Ordering::Relaxed);
+        self.state.store(since << 1 | phase as u64, Ordering::Relaxed);
     }
 
     fn read(&self) -> (Phase, Instant) {
         let state = self.state.load(Ordering::Relaxed);
-        let phase = match state & 3 {
-            0 => Phase::Busy,
-            1 => Phase::Head,
-            _ => Phase::Idle,
-        };
-        (phase, self.born + Duration::from_millis(state >> 2))
+        let phase = if state & 1 == Phase::Head as u64 { Phase::Head } else { Phase::Idle };
+        (phase, self.born + Duration::from_millis(state >> 1))
     }
 
     fn bytes_arrived(&self) {
@@ -114,15 +115,47 @@ impl Watch {
             self.enter(Phase::Head);
         }
     }
+
+    /// hyper lets go of an answer's body once it is in its own buffer: what a slow reader has yet to take still counts as life.
+    fn bytes_left(&self) {
+        if self.read().0 == Phase::Idle {
+            self.touch();
+        }
+    }
 }
 
 // === impl Busy ===
 
+impl Busy {
+    /// Lasts as long as `body`.
+    pub(super) fn until_written<B>(self, body: B) -> BusyBody<B> {
+        BusyBody { body, _busy: self }
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
-        if self.0.serving.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.enter(Phase::Idle);
-        }
+        self.0.enter(Phase::Idle);
+        self.0.serving.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// === impl BusyBody ===
+
+impl<B: Body + Unpin> Body for BusyBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -151,7 +184,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-write_through_stream!(Watched<S>);
+write_through_stream!(Watched<S>, |this| this.watch.bytes_left());
 
 #[cfg(test)]
 mod tests {

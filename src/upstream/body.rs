@@ -70,15 +70,17 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Held { data, .. } => SizeHint::with_exact(data.len() as u64),
-            Self::Streamed { prefix, rest } => {
-                let rest = rest.size_hint();
-                let mut hint = SizeHint::new();
-                hint.set_lower(rest.lower().saturating_add(prefix.len() as u64));
-                if let Some(upper) = rest.upper() {
-                    hint.set_upper(upper.saturating_add(prefix.len() as u64));
-                }
-                hint
-            }
+            Self::Streamed { prefix, rest } => after_prefix(prefix.len() as u64, &rest.size_hint()),
         }
     }
+}
+
+/// The size of `prefix` bytes and what follows them.
+pub fn after_prefix(prefix: u64, rest: &SizeHint) -> SizeHint {
+    let mut hint = SizeHint::new();
+    hint.set_lower(rest.lower().saturating_add(prefix));
+    if let Some(upper) = rest.upper() {
+        hint.set_upper(upper.saturating_add(prefix));
+    }
+    hint
 }

@@ -49,7 +49,7 @@ pub struct ConnectError {
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     dialer: Dialer,
-    tls: TlsConnectorConfig,
+    tls: Arc<ClientConfig>,
     connect_timeout: Duration,
 }
 
@@ -62,9 +62,6 @@ pub(super) enum UpstreamStream {
 /// Whether a connection has carried an answer: travels with it through hyper's pool.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ConnectionUse(Arc<AtomicBool>);
-
-#[derive(Clone)]
-struct TlsConnectorConfig(Arc<ClientConfig>);
 
 /// DNS as the system does it.
 #[derive(Clone, Debug)]
@@ -122,7 +119,7 @@ impl ConnectError {
 
 impl Connector {
     pub(super) fn new(dialer: Dialer, tls: Arc<ClientConfig>, connect_timeout: Duration) -> Self {
-        Self { dialer, tls: TlsConnectorConfig(tls), connect_timeout }
+        Self { dialer, tls, connect_timeout }
     }
 
     async fn connect(self, target: Uri) -> Result<UpstreamStream, ConnectError> {
@@ -140,7 +137,7 @@ impl Connector {
         };
         let connected = timeout(self.connect_timeout, async {
             let tcp = self.dialer.dial(host, port).await?;
-            let tls = TlsConnector::from(self.tls.0.clone()).connect(name, tcp).await;
+            let tls = TlsConnector::from(self.tls.clone()).connect(name, tcp).await;
             tls.map_err(|error| fail(tls_failure(&error), error.into()))
         });
         match connected.await {
@@ -161,14 +158,6 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, target: Uri) -> Self::Future {
         Box::pin(self.clone().connect(target))
-    }
-}
-
-// === impl TlsConnectorConfig ===
-
-impl std::fmt::Debug for TlsConnectorConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ClientConfig")
     }
 }
 

@@ -1,6 +1,6 @@
 //! What arrives on the proxy's port: CONNECT in every spelling seen in the field, tunnels, plain-http requests, and what is none of these.
 
-use super::support::action::{respond, respond_chunked, wait};
+use super::support::action::{partial, raw, respond, respond_chunked, wait};
 use super::support::batch::HOST;
 use super::support::client::{Client, Tunnel, request};
 use super::support::echo::{EchoServer, FAREWELL};
@@ -265,4 +265,40 @@ async fn a_client_that_is_too_slow_or_too_quiet_is_hung_up_on() {
         assert!(client.read_to_end().await.unwrap_or_default().is_empty());
     }
     finish(proxy, origin).await;
+}
+
+/// The idle limit is for connections without a request, not for downloads that take longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_takes_longer_than_the_idle_timeout_is_not_cut() {
+    let (batch, proxy) = start(|it| it.set("listen.idle_timeout", "200ms").set("listen.header_timeout", "200ms")).await;
+    let plain = Origin::plain().await;
+    let through = plain.address();
+    let gate = Gate::new();
+    let slow = || partial(200, &[], 10, "begin").then(wait(&gate)).then(raw("-end!"));
+    batch.queue([slow()]);
+    plain.queue([slow()]);
+    let mut opened = proxy.client(HOST).await;
+    opened.send_raw(&request("GET", "/jobs/j/tasks/t/files/f", HOST, &[], "")).await.unwrap();
+    let mut forwarded = Client::connect(proxy.address()).await;
+    let absolute = format!("GET http://{through}/f HTTP/1.1\r\nHost: {through}\r\n\r\n");
+    forwarded.send_raw(absolute.as_bytes()).await.unwrap();
+    gate.arrivals_reached(2).await;
+    // An idle connection that began later is gone: the limit has passed for the two others.
+    let mut idle = proxy.client(HOST).await;
+    assert!(idle.read_to_end().await.unwrap_or_default().is_empty());
+    gate.open();
+    for client in [&mut opened, &mut forwarded] {
+        assert_eq!(client.read_response("GET").await.unwrap().text(), "begin-end!");
+    }
+    drop((opened, forwarded));
+    plain.finish().await;
+    finish(proxy, batch).await;
+}
+
+/// A client that sends nothing after its CONNECT does not hold the drain up.
+#[tokio::test(flavor = "multi_thread")]
+async fn draining_does_not_wait_for_a_client_that_asked_nothing() {
+    let proxy = TestProxy::builder().set("listen.header_timeout", "1h").set("shutdown.grace", "1h").start().await;
+    let _silent = Tunnel::open(proxy.address(), &format!("{HOST}:443"), None).await;
+    proxy.finish().await;
 }

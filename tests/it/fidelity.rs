@@ -130,6 +130,7 @@ async fn an_answer_comes_back_unchanged_but_for_proxy_status() {
         raw("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\nocp-batch-file-mode: 0o644\r\n\r\n"),
         raw("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n"),
         raw("HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
     ]);
     let mut client = proxy.client(HOST).await;
     let first_try = "proxy-status: batch-retry-proxy; attempts=1; fate=first_try; waited=0.0\r\n\r\n";
@@ -154,6 +155,8 @@ async fn an_answer_comes_back_unchanged_but_for_proxy_status() {
         ),
         ("GET", "/pools/p", format!("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n{first_try}"), ""),
         ("DELETE", "/jobs/j", format!("HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n{first_try}"), ""),
+        // A length beside chunks means nothing (RFC 9112, 6.3) and must not go on.
+        ("GET", "/jobs", format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: y\r\n{first_try}"), "abc"),
     ] {
         let response = client.request(&request(method, target, HOST, &[], "")).await;
         assert_eq!(text(&response.raw_head), want, "{method} {target}");

@@ -341,3 +341,64 @@ async fn send(proxy: &TestProxy, method: &str, target: &str, body: &str) -> Resp
 fn proxy_status(response: &Response) -> &str {
     response.header("proxy-status").unwrap_or_default()
 }
+
+/// A limit that ends while there is no connection yet sent nothing, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_cut_while_connecting_was_not_sent() {
+    let (origin, proxy) = start(|it| it.set("upstream.response_timeout", "200ms")).await;
+    origin.connection_faults([ConnectionFault::Stall]);
+    origin.tolerate_broken_connections();
+    origin.queue([empty(202)]);
+    assert_eq!(send(&proxy, "DELETE", "/jobs/j", "").await.status, 202);
+    let metrics = proxy.metrics().await;
+    assert_metric(&metrics, "batch_retry_proxy_upstream_errors_total", &[("failure", "connect_timeout")], 1.0);
+    assert_metric(&metrics, "batch_retry_proxy_retries_total", &[("reason", "not_sent")], 1.0);
+    finish(proxy, origin).await;
+}
+
+/// Reading an answer whole must not outlast the client's patience.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_whole_at_the_deadline_streams_from_then_on() {
+    let (origin, proxy) = start(|it| it.set("retry.deadline", "500ms")).await;
+    let gate = Gate::new();
+    origin.queue([partial(200, &[], 10, "begin").then(wait(&gate)).then(raw("-end!"))]);
+    let mut client = proxy.client(HOST).await;
+    client.send_raw(&request("GET", "/jobs", HOST, &[], "")).await.unwrap();
+    assert!(client.read_exactly(100).await.unwrap().starts_with(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n"));
+    gate.open();
+    proxy.until("batch_retry_proxy_requests_total", &[("fate", "first_try")]).await;
+    finish(proxy, origin).await;
+}
+
+/// Memory is paid for as a body arrives: who only announces takes nothing from the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announced_body_takes_no_memory_until_it_comes() {
+    let (origin, proxy) = start(|it| it.set("retry.memory_limit", "100KiB")).await;
+    origin.queue([respond(503, &[], ""), empty(202)]);
+    let mut idlers = Vec::new();
+    for _ in 0..3 {
+        let mut client = proxy.client(HOST).await;
+        let head = format!("PUT /jobs/j HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 90000\r\nExpect: 100-continue\r\n\r\n");
+        client.send_raw(head.as_bytes()).await.unwrap();
+        // Asked for the body, so the head has been read.
+        client.read_exactly(25).await.unwrap();
+        idlers.push(client);
+    }
+    assert_eq!(send(&proxy, "PUT", "/jobs/j", &"x".repeat(90_000)).await.status, 202);
+    assert_metric(&proxy.metrics().await, "batch_retry_proxy_unheld_bodies_total", &[], 0.0);
+    drop(idlers);
+    finish(proxy, origin).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_falls_silent_is_given_up_on() {
+    let (origin, proxy) = start(|it| it.set("listen.idle_timeout", "200ms")).await;
+    let mut client = proxy.client(HOST).await;
+    let head = format!("PUT /jobs/j HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 10\r\n\r\nhalf");
+    client.send_raw(head.as_bytes()).await.unwrap();
+    let response = client.read_response("PUT").await.unwrap();
+    assert_eq!(response.status, 400);
+    assert!(response.text().contains("ProxyRequestBodyIncomplete"), "{}", response.text());
+    assert!(origin.requests().is_empty());
+    finish(proxy, origin).await;
+}
