@@ -60,6 +60,11 @@ pub fn kind(code: &str) -> FaultKind {
     }
 }
 
+/// The codes that the documentation and the .NET client name, in the order of their bytes.
+pub fn known() -> impl Iterator<Item = &'static str> {
+    KNOWN_CODES.iter().copied()
+}
+
 /// `code` as a metric label: itself where it is a known code, `other` where it is not, so that no peer can make labels up.
 pub fn label(code: &str) -> &'static str {
     KNOWN_CODES.binary_search(&code).map_or("other", |at| KNOWN_CODES[at])

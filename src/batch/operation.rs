@@ -97,6 +97,34 @@ pub enum Verb {
 #[derive(Clone, Copy, Debug)]
 pub struct OperationTable;
 
+/// Whether a version of the API has an operation, as far as the table knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It does not.
+    Absent,
+    /// It does.
+    Present,
+    /// The table does not say.
+    Unknown,
+}
+
+// === impl Era ===
+
+impl Era {
+    /// Whether the version `api_version` (`2025-06-01`, `2024-07-01.20.0`) has an operation of this era. Only the first ten characters
+    /// count, the date: no two versions share one.
+    pub fn presence_in(self, api_version: &str) -> Presence {
+        let date = api_version.get(..DATE_LENGTH).unwrap_or(api_version);
+        match self {
+            Self::Current if date == NEWEST_VERSION => Presence::Present,
+            Self::LegacyPath if FIRST_VERSION.get(..DATE_LENGTH) == Some(date) => Presence::Present,
+            Self::LegacyPath => Presence::Absent,
+            Self::Retired if date >= NEWEST_VERSION => Presence::Absent,
+            Self::Current | Self::Retired => Presence::Unknown,
+        }
+    }
+}
+
 // === impl Idempotency ===
 
 impl Idempotency {
@@ -162,6 +190,15 @@ impl OperationTable {
         table::GROUPS.iter().copied().flatten().map(|row| &row.operation)
     }
 }
+
+/// The newest stable version of the API that the table was made from.
+pub const NEWEST_VERSION: &str = "2025-06-01";
+
+/// The first version of the API.
+pub const FIRST_VERSION: &str = "2016-07-01.3.1";
+
+/// `YYYY-MM-DD`, with which every version begins.
+const DATE_LENGTH: usize = 10;
 
 #[cfg(test)]
 mod tests;

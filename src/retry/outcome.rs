@@ -70,6 +70,23 @@ pub enum Failure {
 // === impl Failure ===
 
 impl Failure {
+    /// Every value, in the order in which an attempt can meet them.
+    pub const ALL: &'static [Self] = &[
+        Self::DnsNotFound,
+        Self::DnsFailed,
+        Self::ConnectRefused,
+        Self::ConnectFailed,
+        Self::ConnectTimeout,
+        Self::TlsFailed,
+        Self::CertificateInvalid,
+        Self::StaleConnection,
+        Self::RequestBody,
+        Self::ConnectionLost,
+        Self::ResponseTimeout,
+        Self::ProtocolError,
+        Self::Truncated,
+    ];
+
     /// The label value in `upstream_errors_total`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -23,6 +23,16 @@ impl Subject {
         Self { operation, idempotency }
     }
 
+    /// The subject that a request for this row of the table would be.
+    pub fn of_operation(operation: &'static Operation) -> Self {
+        Self { operation: Some(operation), idempotency: operation.idempotency }
+    }
+
+    /// The row of the table, if there is one.
+    pub fn operation(&self) -> Option<&'static Operation> {
+        self.operation
+    }
+
     /// The operation's table name, or `unlisted`.
     pub fn name(&self) -> &'static str {
         self.operation.map_or("unlisted", |row| row.name)

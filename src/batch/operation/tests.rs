@@ -312,3 +312,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_era_says_of_a_version_what_the_table_knows_and_no_more() {
+    for (era, version, want) in [
+        (Era::Current, "2025-06-01", Presence::Present),
+        (Era::Current, "2024-07-01.20.0", Presence::Unknown),
+        (Era::Current, "2026-10-01", Presence::Unknown),
+        (Era::Retired, "2024-07-01.20.0", Presence::Unknown),
+        (Era::Retired, "2025-06-01", Presence::Absent),
+        (Era::Retired, "2026-10-01", Presence::Absent),
+        (Era::LegacyPath, "2016-07-01.3.1", Presence::Present),
+        (Era::LegacyPath, "2017-01-01.4.0", Presence::Absent),
+        (Era::LegacyPath, "2025-06-01", Presence::Absent),
+    ] {
+        assert_eq!(era.presence_in(version), want, "{era:?} {version}");
+    }
+}
