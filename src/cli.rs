@@ -16,6 +16,7 @@ use crate::config::{ConfigError, ENV_PREFIX, Effective, Settings};
 mod args;
 mod ca;
 mod config;
+mod explain;
 mod help;
 mod probe;
 mod serve;
@@ -107,6 +108,7 @@ fn dispatch(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
             match other {
                 Some(Command::Ca { command: CaCommand::Export { export, .. }, .. }) => ca::export(&settings, export),
                 Some(Command::Ca { command: CaCommand::Show { .. }, .. }) => ca::show(&settings),
+                Some(Command::Explain { explain, .. }) => explain::run(&settings, explain),
                 Some(Command::Healthcheck { .. }) => probe::healthcheck(&settings),
                 Some(Command::Wait { wait, .. }) => probe::wait(&settings, wait),
                 _ => serve::run(settings, &Effective::load(&sources)?),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use super::explain::ExplainArgs;
 use super::help;
 use crate::config::{Flag, Sources, parse_duration};
 
@@ -46,6 +47,14 @@ pub(super) enum Command {
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
+        #[command(flatten)]
+        set: SetArgs,
+    },
+    /// Tell what would be decided about a request, and why
+    #[command(after_help = help::EXPLAIN)]
+    Explain {
+        #[command(flatten)]
+        explain: ExplainArgs,
         #[command(flatten)]
         set: SetArgs,
     },
@@ -175,7 +184,12 @@ impl Cli {
                 command: ConfigCommand::Check { set: inner } | ConfigCommand::Show { set: inner },
                 set,
             }) => (Some(set), Some(inner)),
-            Some(Command::Healthcheck { set } | Command::Serve { set, .. } | Command::Wait { set, .. }) => (Some(set), None),
+            Some(
+                Command::Explain { set, .. }
+                | Command::Healthcheck { set }
+                | Command::Serve { set, .. }
+                | Command::Wait { set, .. },
+            ) => (Some(set), None),
         };
         let levels = [Some(&self.set), outer, inner];
         levels.into_iter().flatten().flat_map(|args| args.set.iter().cloned()).collect()

@@ -45,6 +45,14 @@ pub(super) const CONFIG_CHECK: &str = "\
 Example:
   batch-retry-proxy config check --config proxy.toml";
 
+pub(super) const EXPLAIN: &str = "\
+Examples:
+  batch-retry-proxy explain POST /jobs              every outcome, and the waits
+  batch-retry-proxy explain POST /jobs --status 503 --retry-after 5
+  batch-retry-proxy explain POST /pools/p/nodes/n/reboot --failure connection_lost
+  batch-retry-proxy explain GET 'https://a.westeurope.batch.azure.com/jobs?api-version=2025-06-01'
+  batch-retry-proxy explain --all                   the whole table, as Markdown";
+
 pub(super) const WAIT: &str = "\
 Example:
   batch-retry-proxy wait --timeout 1m && python submit.py";

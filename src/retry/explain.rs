@@ -51,8 +51,8 @@ pub enum Circumstance {
 pub struct Schedule {
     /// The sends, the first included; at most [`Schedule::MOST`].
     pub sends: Vec<ScheduledSend>,
-    /// Why there are no more; `None` where there would be.
-    pub end: Option<StopReason>,
+    /// Why there are no more, by how chance falls; empty where nothing stops them.
+    pub ends: Vec<StopReason>,
     /// The least and the most number of sends, by how chance falls; equal without jitter.
     pub count: Range<usize>,
 }
@@ -121,7 +121,7 @@ impl Enquiry<'_> {
     /// Every send if each ended like this; an attempt takes no time unless a time-out ended it. Chance is tried in steps, the same for
     /// all waits of a run.
     pub fn schedule(&self, outcome: &Outcome<'_>) -> Schedule {
-        let (mut sends, mut end) = (Vec::<ScheduledSend>::new(), None);
+        let (mut sends, mut ends) = (Vec::<ScheduledSend>::new(), Vec::new());
         let mut count: Option<Range<usize>> = None;
         for step in 0..=CHANCE_STEPS {
             let (run, stop) = self.run(outcome, f64::from(step) / f64::from(CHANCE_STEPS));
@@ -134,9 +134,9 @@ impl Enquiry<'_> {
             }
             let length = Range::one(run.len());
             count = Some(count.map_or(length, |count| count.join(length)));
-            end = end.or(stop);
+            ends.extend(stop.filter(|reason| !ends.contains(reason)));
         }
-        Schedule { sends, end, count: count.unwrap_or(Range::one(0)) }
+        Schedule { sends, ends, count: count.unwrap_or_else(|| Range::one(0)) }
     }
 
     /// The sends with one choice of chance: the wait before each, and when it begins.
@@ -198,6 +198,11 @@ impl Enquiry<'_> {
 // === impl Schedule ===
 
 impl Schedule {
+    /// Whether the second send follows at once and the first does not count, as after a stale connection.
+    pub fn is_uncounted(&self) -> bool {
+        self.sends.get(1).is_some_and(|send| send.wait.most.is_zero())
+    }
+
     /// No schedule is longer: its reader has seen enough.
     pub const MOST: usize = 100;
 }

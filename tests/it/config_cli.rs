@@ -159,6 +159,7 @@ fn version_and_help_are_answers_not_errors() {
         &["ca", "export", "--help"],
         &["config", "show", "--help"],
         &["config", "check", "--help"],
+        &["explain", "--help"],
         &["wait", "--help"],
         &["healthcheck", "--help"],
     ] {

@@ -6,6 +6,7 @@
 mod command;
 mod config_cli;
 mod connect;
+mod explain;
 mod fidelity;
 mod giving_up;
 mod intercept;
