@@ -5,7 +5,7 @@
 
 use std::error::Error;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -114,6 +114,15 @@ fn dispatch(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
                 _ => serve::run(settings, &Effective::load(&sources)?),
             }
         }
+    }
+}
+
+/// Writes to standard output. Whoever reads there may have seen enough, as `head` does: that is no failure.
+fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
     }
 }
 

@@ -260,7 +260,7 @@ async fn connect_tunnel(shared: Arc<Shared>, request: Request<Incoming>, target:
         Err(error) => {
             connection.end(ConnectionResult::Unreachable);
             let words = format!("{error}: {}", error.failure().as_str());
-            debug!(%target, error = words, "no tunnel");
+            debug!(destination = %target, error = words, "no tunnel");
             return any(plain(Trouble::of(error.failure(), Transmission::NotSent).status, &words));
         }
     };

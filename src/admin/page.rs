@@ -161,7 +161,7 @@ impl Pages {
         match parse_level(&String::from_utf8_lossy(&body)) {
             Ok(level) => {
                 self.context.logs.set_level(level);
-                info!(%peer, level = level_name(level), "log level changed");
+                info!(%peer, log_level = level_name(level), "log level changed");
                 text(StatusCode::OK, format!("{}\n", level_name(level)))
             }
             Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),

@@ -1,7 +1,6 @@
 //! `ca show` and `ca export`: the authority kept in `ca.directory`, or else that of the running proxy.
 
 use std::fs;
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
@@ -9,9 +8,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::Failure;
 use super::args::{ExportArgs, ExportFormat};
 use super::probe::block_on;
+use super::{Failure, print};
 use crate::admin::probe::{self, ProbeError};
 use crate::app::StartError;
 use crate::config::Settings;
@@ -49,8 +48,7 @@ pub(super) fn show(settings: &Settings) -> Result<(), Failure> {
             )
         }
     };
-    io::stdout().write_all(text.as_bytes())?;
-    Ok(())
+    print(text.as_bytes())
 }
 
 /// Writes the authority's certificate, alone or behind the roots that the proxy trusts.
@@ -65,7 +63,7 @@ pub(super) fn export(settings: &Settings, args: &ExportArgs) -> Result<(), Failu
         (None, ExportFormat::Bundle) => fetch(settings.admin.address, "/bundle.pem")?,
     };
     match &args.out {
-        None => io::stdout().write_all(&pem)?,
+        None => print(&pem)?,
         Some(path) => {
             fs::write(path, &pem)
                 .map_err(|error| Failure::Start(format!("cannot write {} (--out): {error}", path.display()).into()))?;

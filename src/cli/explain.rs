@@ -3,13 +3,12 @@
 //! The decisions are asked of [`crate::retry::explain`], under the settings in force. Here arguments become an enquiry and its answers
 //! become text: `words` has the sentences, `overview` and `steps` what is told of one request, `table` the page of all operations.
 
-use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 
-use super::Failure;
+use super::{Failure, print};
 use crate::config::Settings;
 use crate::retry::explain::{Case, Enquiry};
 use crate::retry::policy::{RetryPolicy, server_timeout};
@@ -33,7 +32,7 @@ pub(super) fn run(settings: &Settings, args: &ExplainArgs) -> Result<(), Failure
         // The parser lets only `--all` do without them.
         _ => table::page(&Asking { settings, policy: &policy }),
     };
-    print(&text)
+    print(text.as_bytes())
 }
 
 /// Whom to ask: the rules, and the settings they do not tell.
@@ -88,15 +87,6 @@ fn request(settings: &Settings, policy: &RetryPolicy, args: &ExplainArgs, method
 fn hint(value: &str) -> Option<Duration> {
     let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(value).ok()?)]);
     retry_after::hint(&headers, SystemTime::now())
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        // Whoever reads has seen enough, as `head` does.
-        Err(err) if err.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
-    }
 }
 
 #[cfg(test)]

@@ -29,8 +29,8 @@ pub(super) async fn run(shared: &Shared, client: Prefixed, target: Target, runti
     match first {
         Ok(Ok(Some(TLS_HANDSHAKE))) => open(shared, client, target, runtime).await,
         Ok(Ok(Some(_))) => pass(shared, client, target).await,
-        Ok(Ok(None)) | Ok(Err(_)) => debug!(%target, "client left after CONNECT"),
-        Err(_) => debug!(%target, "client sent nothing after CONNECT within listen.header_timeout"),
+        Ok(Ok(None)) | Ok(Err(_)) => debug!(destination = %target, "client left after CONNECT"),
+        Err(_) => debug!(destination = %target, "client sent nothing after CONNECT within listen.header_timeout"),
     }
 }
 
@@ -43,13 +43,13 @@ async fn pass(shared: &Shared, client: Prefixed, target: Target) {
     let connection = shared.metrics.connection(ConnectionKind::Tunnel);
     match shared.dialer.dial(target.host(), target.port()).await {
         Ok(upstream) => {
-            debug!(%target, "client speaks no TLS to a Batch host: tunnelling");
+            debug!(destination = %target, "client speaks no TLS to a Batch host: tunnelling");
             connection
                 .end(tunnel::relay(client, upstream, &target, shared.route.tunnel_idle_timeout, &shared.metrics).await);
         }
         Err(error) => {
             connection.end(ConnectionResult::Unreachable);
-            warn!(%target, error = error.failure().as_str(), "client speaks no TLS to a Batch host, and no tunnel could be made");
+            warn!(destination = %target, error = error.failure().as_str(), "client speaks no TLS to a Batch host, and no tunnel could be made");
         }
     }
 }
@@ -68,7 +68,7 @@ async fn open(shared: &Shared, client: Prefixed, target: Target, runtime: Client
         }
         Err(error) => {
             shared.metrics.leaf(LeafResult::Failed);
-            warn!(%target, %error, "no certificate could be made for this host");
+            warn!(destination = %target, %error, "no certificate could be made for this host");
             return;
         }
     };
@@ -84,9 +84,9 @@ async fn open(shared: &Shared, client: Prefixed, target: Target, runtime: Client
     };
     shared.metrics.handshake_failed(Side::Client, failure.as_str());
     if failure == HandshakeFailure::UnknownCa {
-        warn!(%target, "{}", distrust(runtime));
+        warn!(destination = %target, "{}", distrust(runtime));
     } else {
-        debug!(%target, reason = failure.as_str(), "client's TLS handshake failed");
+        debug!(destination = %target, reason = failure.as_str(), "client's TLS handshake failed");
     }
 }
 
@@ -113,7 +113,7 @@ async fn serve(shared: &Shared, stream: TlsStream<Prefixed>, target: Target, run
     let gone_at_once = !asked.load(Ordering::Relaxed) && lasted.elapsed() < DISTRUST_SHOWS_WITHIN;
     if gone_at_once && runtime == ClientRuntime::Node && !shared.drain.has_started() {
         shared.metrics.handshake_failed(Side::Client, HandshakeFailure::UnknownCa.as_str());
-        warn!(target = %endpoint.target, "{}", distrust(runtime));
+        warn!(destination = %endpoint.target, "{}", distrust(runtime));
         return ConnectionResult::Failed;
     }
     result

@@ -41,16 +41,16 @@ pub(super) async fn relay(
     tokio::select! {
         copied = copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => match copied {
             Ok((sent, received)) => {
-                debug!(%target, sent, received, "tunnel ended");
+                debug!(destination = %target, sent, received, "tunnel ended");
                 ConnectionResult::Completed
             }
             Err(error) => {
-                debug!(%target, %error, "tunnel broke");
+                debug!(destination = %target, %error, "tunnel broke");
                 ConnectionResult::Failed
             }
         },
         () = watch.expired() => {
-            debug!(%target, "tunnel was idle for tunnel.idle_timeout");
+            debug!(destination = %target, "tunnel was idle for tunnel.idle_timeout");
             ConnectionResult::Failed
         }
     }

@@ -2,8 +2,10 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, HandshakeKind};
 use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -103,6 +105,20 @@ impl Client {
         self.reader.stream().alpn()
     }
 
+    /// Whether the TLS handshake was a full one or resumed an earlier session.
+    pub(crate) fn handshake_kind(&mut self) -> Option<HandshakeKind> {
+        self.reader.stream().handshake_kind()
+    }
+
+    /// The bare connection, for clients that speak something else than HTTP/1.1.
+    ///
+    /// # Panics
+    /// If bytes were read that nothing asked for.
+    pub(crate) fn into_stream(self) -> Box<dyn Io> {
+        assert!(self.reader.is_empty(), "bytes are left over");
+        self.reader.into_parts().0
+    }
+
     /// Hangs up with a RST.
     pub(crate) fn reset(mut self) {
         self.reader.stream().tcp().set_zero_linger().unwrap();
@@ -134,6 +150,11 @@ impl Tunnel {
     /// Speaks TLS inside, trusting `ca_pem` alone and offering the protocols `alpn`.
     pub(crate) async fn tls(self, ca_pem: &str, host: &str, alpn: &[&str]) -> io::Result<Client> {
         handshake(self.stream, ca_pem, host, alpn).await
+    }
+
+    /// Speaks TLS inside, with what `config` remembers of earlier sessions.
+    pub(crate) async fn tls_with(self, config: Arc<ClientConfig>, host: &str) -> io::Result<Client> {
+        handshake_with(self.stream, config, host).await
     }
 
     /// Speaks whatever the test sends.
@@ -179,8 +200,12 @@ async fn dial(address: SocketAddr) -> TcpStream {
 }
 
 async fn handshake(stream: TcpStream, ca_pem: &str, host: &str, alpn: &[&str]) -> io::Result<Client> {
+    handshake_with(stream, client_config(ca_pem, alpn), host).await
+}
+
+async fn handshake_with(stream: TcpStream, config: Arc<ClientConfig>, host: &str) -> io::Result<Client> {
     let name = ServerName::try_from(host.to_owned()).unwrap();
-    let connector = TlsConnector::from(client_config(ca_pem, alpn));
+    let connector = TlsConnector::from(config);
     Ok(Client::over(guard("a TLS handshake", connector.connect(name, stream)).await?))
 }
 

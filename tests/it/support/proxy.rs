@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use batch_retry_proxy::app::{App, Controls};
 use batch_retry_proxy::config::Settings;
-use batch_retry_proxy::shutdown::{self, Shutdown};
+use batch_retry_proxy::shutdown::{self, Drained, Shutdown};
 use batch_retry_proxy::telemetry;
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use toml::{Table, Value};
 
@@ -24,7 +25,7 @@ pub(crate) struct TestProxy {
     ca_pem: String,
     grace: Duration,
     shutdown: Shutdown,
-    task: JoinHandle<()>,
+    task: JoinHandle<Drained>,
 }
 
 /// Settings to start with.
@@ -75,9 +76,7 @@ impl Builder {
         let (address, admin, ca_pem) = (app.proxy_address(), app.admin_address(), app.root_pem().to_owned());
         let (shutdown, drain) = shutdown::channel();
         let controls = Controls { logs, config: "{}".to_owned(), shutdown: shutdown.clone() };
-        let task = tokio::spawn(async move {
-            app.run(drain, controls).await;
-        });
+        let task = tokio::spawn(app.run(drain, controls));
         TestProxy { address, admin, ca_pem, grace, shutdown, task }
     }
 
@@ -105,6 +104,11 @@ impl TestProxy {
     /// Where the proxy listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the admin server listens.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     /// The certificate to trust the proxy by.
@@ -136,18 +140,39 @@ impl TestProxy {
         .await;
     }
 
+    /// Waits until the series of `name` that carry all of `labels` add up to `want`: what is counted when something ends may be counted a
+    /// moment after the client saw the end.
+    pub(crate) async fn wait_for_metric(&self, name: &str, labels: &[(&str, &str)], want: f64) {
+        guard(&format!("{name}{labels:?} at {want}"), async {
+            while (sum(&self.metrics().await, name, labels) - want).abs() > 1e-9 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    /// Waits until new connections are refused, which they are once draining has begun.
+    pub(crate) async fn wait_for_refusal(&self) {
+        guard("refused connections", async {
+            while TcpStream::connect(self.address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// Begins to drain.
     pub(crate) fn drain(&self) {
         self.shutdown.drain(self.grace);
     }
 
-    /// Drains and waits for the end.
+    /// Drains, waits for the end and tells whether anything had to be cut off.
     ///
     /// # Panics
     /// If the proxy panicked.
-    pub(crate) async fn finish(mut self) {
+    pub(crate) async fn finish(mut self) -> Drained {
         self.drain();
-        guard("the proxy's end", &mut self.task).await.unwrap();
+        guard("the proxy's end", &mut self.task).await.unwrap()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
+use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -11,6 +12,10 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {
     fn tcp(&self) -> &TcpStream;
     /// The protocol that ALPN chose.
     fn alpn(&self) -> Option<String> {
+        None
+    }
+    /// Whether the TLS handshake was a full one; clients only.
+    fn handshake_kind(&self) -> Option<HandshakeKind> {
         None
     }
     /// The name the client asked for; servers only.
@@ -62,6 +67,10 @@ impl Io for tokio_rustls::client::TlsStream<TcpStream> {
 
     fn alpn(&self) -> Option<String> {
         self.get_ref().1.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned())
+    }
+
+    fn handshake_kind(&self) -> Option<HandshakeKind> {
+        self.get_ref().1.handshake_kind()
     }
 }
 
