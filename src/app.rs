@@ -30,7 +30,7 @@ pub struct App {
     settings: Settings,
     authority: Arc<CertificateAuthority>,
     certificates: ServerConfigs,
-    roots: Roots,
+    roots: Arc<Roots>,
     metrics: Metrics,
     proxy: Bound,
     admin: Bound,
@@ -88,7 +88,7 @@ impl App {
     /// # Errors
     /// [`StartError`] names the setting and what is wrong with it.
     pub async fn bind(settings: Settings) -> Result<Self, StartError> {
-        let roots = Roots::load(&settings.upstream.ca_files)?;
+        let roots = Arc::new(Roots::load(&settings.upstream.ca_files)?);
         if roots.skipped() > 0 {
             warn!(count = roots.skipped(), "system roots that cannot be read are left out");
         }
@@ -98,7 +98,7 @@ impl App {
         let proxy = Bound::new(settings.listen.address, "listen.address")?;
         let admin = Bound::new(settings.admin.address, "admin.address")?;
         if let Some(directory) = &settings.ca.publish {
-            trust::publish(directory, &authority, &roots)?;
+            trust::publish(directory, &authority, &roots, proxy.address)?;
         }
         let metrics = Metrics::new(BuildInfo::current());
         Ok(Self { settings, authority, certificates, roots, metrics, proxy, admin })
@@ -179,6 +179,7 @@ impl App {
     fn admin_context(&self, readiness: &Readiness, controls: Controls) -> AdminContext {
         let Controls { logs, config, shutdown } = controls;
         let grace = self.settings.shutdown_grace;
+        let (authority, roots) = (self.authority.clone(), self.roots.clone());
         AdminContext {
             build: BuildInfo::current(),
             proxy_address: self.proxy.address,
@@ -190,6 +191,15 @@ impl App {
                 root_pem: Bytes::copy_from_slice(self.authority.root_pem().as_bytes()),
                 bundle_pem: Bytes::from(trust::bundle_pem(&self.authority, &self.roots)),
             },
+            // Made when asked for: few ask, and it takes longer than the rest of the start.
+            truststore: Box::new(move || match trust::truststore_p12(&authority, &roots) {
+                Ok(store) => Some(Bytes::from(store)),
+                Err(error) => {
+                    warn!(%error, "no truststore");
+                    None
+                }
+            }),
+            proxy_env: Bytes::from(trust::proxy_env(self.proxy.address, self.settings.ca.publish.as_deref())),
             metrics: self.metrics.clone(),
             readiness: readiness.clone(),
             logs,

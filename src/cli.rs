@@ -19,6 +19,7 @@ mod config;
 mod explain;
 mod help;
 mod probe;
+mod run;
 mod serve;
 
 use args::{CONFIG_VARIABLE, CaCommand, Cli, Command, ConfigCommand};
@@ -26,6 +27,20 @@ use args::{CONFIG_VARIABLE, CaCommand, Cli, Command, ConfigCommand};
 /// Why a command did not do what it was asked, by exit code.
 #[derive(Debug, Error)]
 pub enum Failure {
+    /// The command of `run` cannot be executed (126, as shells have it).
+    #[error("cannot execute {command}: {source}")]
+    CommandNotExecutable {
+        /// As given.
+        command: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The command of `run` does not exist (127, as shells have it).
+    #[error("command not found: {command}")]
+    CommandNotFound {
+        /// As given.
+        command: String,
+    },
     /// The settings are wrong (78, `EX_CONFIG` of sysexits.h).
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -49,6 +64,8 @@ impl Failure {
     /// The status the process ends with.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::CommandNotExecutable { .. } => 126,
+            Self::CommandNotFound { .. } => 127,
             Self::Config(_) | Self::Setting(_) => 78,
             Self::Internal(_) => 70,
             Self::Start(_) => 69,
@@ -65,7 +82,9 @@ impl Failure {
         }
         let text = match self {
             Self::Internal(cause) | Self::Setting(cause) | Self::Start(cause) => chain(cause.as_ref()),
-            Self::Config(_) | Self::Usage(_) => self.to_string(),
+            Self::CommandNotExecutable { .. } | Self::CommandNotFound { .. } | Self::Config(_) | Self::Usage(_) => {
+                self.to_string()
+            }
         };
         let mut stderr = io::stderr().lock();
         for line in text.lines() {
@@ -89,7 +108,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 /// Does what the command line asks and says how it went. `args` begin with the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match dispatch(args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             failure.print();
             ExitCode::from(failure.exit_code())
@@ -97,10 +116,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
+fn dispatch(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure> {
     let cli = Cli::try_parse_from(args)?;
     let sources = cli.sources(environment()?)?;
-    match &cli.command {
+    let done = match &cli.command {
         Some(Command::Config { command: ConfigCommand::Check { .. }, .. }) => config::check(&sources),
         Some(Command::Config { command: ConfigCommand::Show { .. }, .. }) => config::show(&sources),
         other => {
@@ -111,10 +130,12 @@ fn dispatch(args: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
                 Some(Command::Explain { explain, .. }) => explain::run(&settings, explain),
                 Some(Command::Healthcheck { .. }) => probe::healthcheck(&settings),
                 Some(Command::Wait { wait, .. }) => probe::wait(&settings, wait),
+                Some(Command::Run { run, .. }) => return run::run(settings, &Effective::load(&sources)?, run),
                 _ => serve::run(settings, &Effective::load(&sources)?),
             }
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Writes to standard output. Whoever reads there may have seen enough, as `head` does: that is no failure.

@@ -26,7 +26,7 @@ pub use self::account::{Account, Accounts};
 use self::families::Families;
 use self::family::Gauges;
 use self::labels::{ConnectionKind, ConnectionResult, Direction, Fate, LeafResult, RetryReason, Side, UnheldReason};
-pub use self::summary::{AccountSummary, Summary};
+pub use self::summary::{AccountSummary, Summary, Totals};
 
 /// What the program counts. Cheap to clone; all clones count into the same registry.
 #[derive(Clone, Debug)]
@@ -175,6 +175,11 @@ impl Metrics {
     /// The counts a person asks for first.
     pub fn summary(&self) -> Summary {
         Summary::of(self)
+    }
+
+    /// All accounts added up.
+    pub fn totals(&self) -> Totals {
+        Totals::of(self)
     }
 }
 

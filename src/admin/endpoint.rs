@@ -12,16 +12,18 @@ pub(super) enum Endpoint {
     Livez,
     LogLevel,
     Metrics,
+    ProxyEnv,
     Readyz,
     Shutdown,
     Status,
+    Truststore,
 }
 
 // === impl Endpoint ===
 
 impl Endpoint {
     /// In the order of the index.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Index,
         Self::Metrics,
         Self::Livez,
@@ -29,6 +31,8 @@ impl Endpoint {
         Self::Status,
         Self::CaPem,
         Self::BundlePem,
+        Self::Truststore,
+        Self::ProxyEnv,
         Self::Config,
         Self::LogLevel,
         Self::Shutdown,
@@ -49,9 +53,11 @@ impl Endpoint {
             Self::Livez => "/livez",
             Self::LogLevel => "/log-level",
             Self::Metrics => "/metrics",
+            Self::ProxyEnv => "/proxy.env",
             Self::Readyz => "/readyz",
             Self::Shutdown => "/shutdown",
             Self::Status => "/status",
+            Self::Truststore => "/truststore.p12",
         }
     }
 
@@ -65,9 +71,11 @@ impl Endpoint {
             Self::Livez => "200 while the process runs",
             Self::LogLevel => "the log level; PUT off, error, warn, info, debug or trace changes it (loopback only)",
             Self::Metrics => "Prometheus metrics",
+            Self::ProxyEnv => "lines for a shell that make its programs use and trust this proxy",
             Self::Readyz => "200 when the proxy may be used, 503 and the reason otherwise",
             Self::Shutdown => "POST drains and stops the proxy (loopback only)",
             Self::Status => "where things stand, as JSON",
+            Self::Truststore => "the same as bundle.pem for Java, password changeit",
         }
     }
 

@@ -29,6 +29,10 @@ pub struct AdminContext {
     pub allow_shutdown: bool,
     /// The authority that clients must trust.
     pub authority: AuthorityInfo,
+    /// Makes the truststore for Java, PKCS#12; `None` where that fails.
+    pub truststore: Box<dyn Fn() -> Option<Bytes> + Send + Sync>,
+    /// Lines for a shell that name the proxy and the files to trust it by.
+    pub proxy_env: Bytes,
     /// What is counted.
     pub metrics: Metrics,
     /// Whether the proxy may be used.
@@ -124,6 +128,7 @@ impl Pages {
             Endpoint::Livez => text(StatusCode::OK, "ok\n"),
             Endpoint::LogLevel => text(StatusCode::OK, format!("{}\n", level_name(context.logs.level()))),
             Endpoint::Metrics => page(StatusCode::OK, metrics::CONTENT_TYPE, context.metrics.encode()),
+            Endpoint::ProxyEnv => text(StatusCode::OK, context.proxy_env.clone()),
             Endpoint::Readyz => match context.readiness.check() {
                 Ok(()) => text(StatusCode::OK, "ready\n"),
                 Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
@@ -134,6 +139,10 @@ impl Pages {
                     debug!(%error, "status cannot be written");
                     text(StatusCode::INTERNAL_SERVER_ERROR, "the status cannot be written as JSON\n")
                 }
+            },
+            Endpoint::Truststore => match (context.truststore)() {
+                Some(store) => page(StatusCode::OK, PKCS12, store),
+                None => text(StatusCode::INTERNAL_SERVER_ERROR, "the truststore cannot be made, the log says why\n"),
             },
         }
     }
@@ -174,7 +183,7 @@ impl Pages {
 
     fn index(&self) -> String {
         let offered = Endpoint::ALL.into_iter().filter(|endpoint| self.offers(*endpoint));
-        offered.map(|endpoint| format!("{:<13}{}\n", endpoint.path(), endpoint.purpose())).collect()
+        offered.map(|endpoint| format!("{:<17}{}\n", endpoint.path(), endpoint.purpose())).collect()
     }
 }
 
@@ -206,6 +215,7 @@ fn page(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) ->
 
 const JSON: &str = "application/json";
 const PEM: &str = "application/x-pem-file";
+const PKCS12: &str = "application/x-pkcs12";
 
 /// In bytes. The longest word has five letters.
 const LEVEL_LIMIT: usize = 64;

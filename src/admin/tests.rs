@@ -65,6 +65,8 @@ impl Setup {
                 root_pem: Bytes::from_static(b"ROOT\n"),
                 bundle_pem: self.bundle,
             },
+            truststore: Box::new(|| Some(Bytes::from_static(b"STORE"))),
+            proxy_env: Bytes::from_static(b"export A='b'\n"),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
             logs: logs.clone(),
@@ -159,6 +161,8 @@ async fn every_endpoint_answers_a_get_and_a_head_with_its_kind_of_text() {
         ("/status", "application/json", "\"version\": \"1.2.3\""),
         ("/ca.pem", "application/x-pem-file", "ROOT\n"),
         ("/bundle.pem", "application/x-pem-file", "BUNDLE\n"),
+        ("/truststore.p12", "application/x-pkcs12", "STORE"),
+        ("/proxy.env", "text/plain; charset=utf-8", "export A='b'\n"),
         ("/config", "application/json", r#"{"retry.deadline":"50s"}"#),
         ("/log-level", "text/plain; charset=utf-8", "off\n"),
     ] {

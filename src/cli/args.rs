@@ -1,5 +1,6 @@
 //! What the command line may hold, and how it becomes the sources of the settings.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -33,6 +34,14 @@ pub(super) enum Command {
     Serve {
         #[command(flatten)]
         serve: ServeArgs,
+        #[command(flatten)]
+        set: SetArgs,
+    },
+    /// Run a command behind a private proxy, then exit with the command's status
+    #[command(after_help = help::RUN)]
+    Run {
+        #[command(flatten)]
+        run: RunArgs,
         #[command(flatten)]
         set: SetArgs,
     },
@@ -160,8 +169,20 @@ pub(super) struct ExportArgs {
 pub(super) enum ExportFormat {
     /// The roots that the proxy trusts and its own authority
     Bundle,
+    /// Lines for a shell that set the variables of all clients
+    Env,
+    /// The bundle for Java, password changeit
+    P12,
     /// The authority's certificate alone
     Pem,
+}
+
+/// Arguments of `run`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct RunArgs {
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(super) command: Vec<OsString>,
 }
 
 /// Arguments of `wait`.
@@ -187,6 +208,7 @@ impl Cli {
             Some(
                 Command::Explain { set, .. }
                 | Command::Healthcheck { set }
+                | Command::Run { set, .. }
                 | Command::Serve { set, .. }
                 | Command::Wait { set, .. },
             ) => (Some(set), None),

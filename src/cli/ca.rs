@@ -51,25 +51,47 @@ pub(super) fn show(settings: &Settings) -> Result<(), Failure> {
     print(text.as_bytes())
 }
 
-/// Writes the authority's certificate, alone or behind the roots that the proxy trusts.
+/// Writes the authority's certificate in the form asked for, alone or with the roots that the proxy trusts.
 pub(super) fn export(settings: &Settings, args: &ExportArgs) -> Result<(), Failure> {
-    let pem = match (&settings.ca.directory, args.format) {
-        (Some(_), ExportFormat::Pem) => Bytes::from(kept(settings)?.root_pem().to_owned()),
-        (Some(_), ExportFormat::Bundle) => {
-            let roots = Roots::load(&settings.upstream.ca_files).map_err(StartError::from)?;
-            Bytes::from(trust::bundle_pem(&kept(settings)?, &roots))
-        }
-        (None, ExportFormat::Pem) => fetch(settings.admin.address, "/ca.pem")?,
-        (None, ExportFormat::Bundle) => fetch(settings.admin.address, "/bundle.pem")?,
+    let contents = match &settings.ca.directory {
+        Some(_) => from_kept(settings, args.format)?,
+        None => fetch(settings.admin.address, path(args.format))?,
     };
     match &args.out {
-        None => print(&pem)?,
+        None => print(&contents)?,
         Some(path) => {
-            fs::write(path, &pem)
+            fs::write(path, &contents)
                 .map_err(|error| Failure::Start(format!("cannot write {} (--out): {error}", path.display()).into()))?;
         }
     }
     Ok(())
+}
+
+/// The same as the running proxy would answer, made from what is kept.
+fn from_kept(settings: &Settings, format: ExportFormat) -> Result<Bytes, Failure> {
+    let roots = || Roots::load(&settings.upstream.ca_files).map_err(StartError::from);
+    let listen = settings.listen.address;
+    Ok(match format {
+        ExportFormat::Bundle => Bytes::from(trust::bundle_pem(&kept(settings)?, &roots()?)),
+        // Only the running proxy knows which port it was given.
+        ExportFormat::Env if listen.port() == 0 => fetch(settings.admin.address, path(format))?,
+        ExportFormat::Env => Bytes::from(trust::proxy_env(listen, settings.ca.publish.as_deref())),
+        ExportFormat::P12 => {
+            let store = trust::truststore_p12(&kept(settings)?, &roots()?);
+            Bytes::from(store.map_err(|error| Failure::Internal(error.into()))?)
+        }
+        ExportFormat::Pem => Bytes::from(kept(settings)?.root_pem().to_owned()),
+    })
+}
+
+/// Where the admin server has it.
+fn path(format: ExportFormat) -> &'static str {
+    match format {
+        ExportFormat::Bundle => "/bundle.pem",
+        ExportFormat::Env => "/proxy.env",
+        ExportFormat::P12 => "/truststore.p12",
+        ExportFormat::Pem => "/ca.pem",
+    }
 }
 
 fn kept(settings: &Settings) -> Result<CertificateAuthority, Failure> {

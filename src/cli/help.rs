@@ -8,8 +8,9 @@ succeed or until trying again would be wrong. Everything else is tunnelled untou
 
 pub(super) const ROOT: &str = "\
 Examples:
-  batch-retry-proxy                           it says what a program has to set
-  batch-retry-proxy --publish /tmp/brp        programs find what to trust in /tmp/brp
+  batch-retry-proxy run -- python a.py        run a program behind a proxy of its own
+  batch-retry-proxy --publish /tmp/brp        clients find what to trust in /tmp/brp
+  . /tmp/brp/proxy.env; python a.py           run a program behind it
   batch-retry-proxy --set retry.deadline=2m   have more patience
   batch-retry-proxy config show               all settings and their origin
 
@@ -17,7 +18,8 @@ Settings come from, later wins: built-in defaults, the file of --config (or BATC
 variables such as BATCH_RETRY_PROXY__RETRY__DEADLINE=40s, --set, other flags. Values of variables and \
 --set are TOML or plain text.
 
-Exit codes: 0 done, 2 bad usage, 69 cannot bind, start or be reached, 70 internal error, 78 bad configuration.";
+Exit codes: 0 done, 2 bad usage, 69 cannot bind, start or be reached, 70 internal error, 78 bad configuration. \
+`run` returns its command's own.";
 
 pub(super) const SERVE: &str = "\
 Examples:
@@ -27,6 +29,22 @@ Examples:
 
 The first SIGTERM or SIGINT lets requests under way finish, a second one stops at once.";
 
+pub(super) const RUN: &str = "\
+Examples:
+  batch-retry-proxy run -- python submit.py --pool p1
+  batch-retry-proxy run --set retry.deadline=2m -- node submit.js
+  batch-retry-proxy run -- java Submit.java
+  batch-retry-proxy run -- env                 what a command is given
+
+The proxy listens on free ports of 127.0.0.1 and its certificate authority lives in memory, whatever the settings \
+listen.address, admin.address and ca.* say. The command finds it by HTTPS_PROXY and, for Java, JAVA_TOOL_OPTIONS, and trusts it \
+by REQUESTS_CA_BUNDLE, SSL_CERT_FILE, CURL_CA_BUNDLE and NODE_EXTRA_CA_CERTS, together with what these named before. \
+NO_PROXY is added to, HTTP_PROXY is left alone. Logs begin at warn unless log.level is set.
+
+SIGTERM, SIGINT, SIGHUP and SIGQUIT are passed on to the command; Ctrl-C and Ctrl-\\ of a terminal reach it anyway and are not sent \
+twice. The exit code is the command's, 128+N if signal N ended it, 126 if it cannot be executed, 127 if there is none of that \
+name. At the end one line on stderr counts requests, replays, give-ups and the time spent waiting.";
+
 pub(super) const CA_SHOW: &str = "\
 Example:
   batch-retry-proxy ca show";
@@ -34,7 +52,9 @@ Example:
 pub(super) const CA_EXPORT: &str = "\
 Examples:
   batch-retry-proxy ca export --out ca.pem
-  batch-retry-proxy ca export --format bundle --out bundle.pem";
+  batch-retry-proxy ca export --format bundle --out bundle.pem
+  batch-retry-proxy ca export --format p12 --out truststore.p12    for Java, password changeit
+  eval \"$(batch-retry-proxy ca export --format env)\"             the shell's programs use the proxy that runs";
 
 pub(super) const CONFIG_SHOW: &str = "\
 Examples:

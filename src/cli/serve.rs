@@ -10,6 +10,7 @@ use crate::app::{App, Controls, StartError};
 use crate::config::{Effective, Settings};
 use crate::shutdown::{self, Signals};
 use crate::telemetry::{self, LogFormat, LogHandle};
+use crate::tls::trust::PROXY_ENV;
 
 /// Runs the proxy until it is told to stop.
 pub(super) fn run(settings: Settings, effective: &Effective) -> Result<(), Failure> {
@@ -53,13 +54,16 @@ async fn serve(settings: Settings, config: String, logs: LogHandle, talkative: b
 /// What to set in the environment of a program that talks to Batch.
 fn instructions(app: &App) -> String {
     let (proxy, admin) = (app.proxy_address(), app.admin_address());
-    let (bundle, fetch) = match app.published() {
-        Some(directory) => (directory.join("bundle.pem").display().to_string(), String::new()),
-        None => (
-            "$PWD/bundle.pem".to_owned(),
-            format!("  batch-retry-proxy ca export --set admin.address={admin} --format bundle --out bundle.pem\n"),
-        ),
-    };
+    if let Some(directory) = app.published() {
+        return format!(
+            "batch-retry-proxy {} listens on {proxy}. Metrics and status: http://{admin}/\n\
+             In the shell of the program that talks to Azure Batch:\n  . {}",
+            env!("CARGO_PKG_VERSION"),
+            std::path::absolute(directory).unwrap_or_else(|_| directory.clone()).join(PROXY_ENV).display(),
+        );
+    }
+    let bundle = "$PWD/bundle.pem";
+    let fetch = format!("  batch-retry-proxy ca export --set admin.address={admin} --format bundle --out bundle.pem\n");
     format!(
         "batch-retry-proxy {} listens on {proxy}. Metrics and status: http://{admin}/\n\
          In the shell of the program that talks to Azure Batch:\n\

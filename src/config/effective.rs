@@ -60,6 +60,11 @@ impl Effective {
         Self { entries }
     }
 
+    /// Whether nothing but the built-in defaults gives `key` its value.
+    pub fn is_default(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key && entry.origin == "default")
+    }
+
     /// One JSON object: each key with its value, as TOML text, and its origin.
     pub fn to_json(&self) -> String {
         let entry = |entry: &EffectiveEntry| (entry.key.clone(), json!({ "value": entry.value, "origin": entry.origin }));

@@ -84,6 +84,12 @@ impl<const N: usize> Histograms<N> {
     pub(super) fn with(&self, values: [&str; N]) -> prometheus::Histogram {
         self.0.with_label_values(&values)
     }
+
+    /// What all series observed, added up.
+    pub(super) fn sum(&self) -> f64 {
+        let families = self.0.collect();
+        families.iter().flat_map(|family| family.get_metric()).map(|metric| metric.get_histogram().get_sample_sum()).sum()
+    }
 }
 
 // === impl Sample ===

@@ -1,6 +1,7 @@
 //! The counts a person asks for first, read from the same families that Prometheus reads.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -27,6 +28,34 @@ pub struct AccountSummary {
     pub throttled: u64,
     /// Answers by status code.
     pub upstream_responses: BTreeMap<String, u64>,
+}
+
+/// All accounts together, for one line at the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// Opened requests that ended.
+    pub requests: u64,
+    /// Sends after the first.
+    pub replays: u64,
+    /// Failures worth a replay that were not replayed (again).
+    pub given_up: u64,
+    /// The waits of all requests added up; those of requests side by side count each.
+    pub waited: Duration,
+}
+
+// === impl Totals ===
+
+impl Totals {
+    pub(super) fn of(metrics: &Metrics) -> Self {
+        let families = &metrics.families;
+        let sum = |samples: Vec<Sample>| samples.iter().map(count).sum();
+        Self {
+            requests: sum(families.requests.samples()),
+            replays: sum(families.retries.samples()),
+            given_up: sum(families.stops.samples()),
+            waited: Duration::try_from_secs_f64(families.wait.sum()).unwrap_or_default(),
+        }
+    }
 }
 
 // === impl Summary ===

@@ -211,6 +211,22 @@ fn the_summary_adds_up_what_an_account_met() {
     drop(tunnel);
 }
 
+#[test]
+fn the_totals_add_up_accounts_operations_and_causes() {
+    let metrics = Metrics::new(BuildInfo::current());
+    for host in ["a.westeurope.batch.azure.com", "b.eastus.batch.azure.com"] {
+        let account = metrics.account(host);
+        metrics.request(&account, "GetJob", Fate::Replayed, Duration::from_secs(9));
+        metrics.retry(&account, "GetJob", RetryReason::Throttled);
+        metrics.retry(&account, "GetJob", RetryReason::Transient);
+    }
+    metrics.stop("GetJob", StopReason::Deadline);
+    metrics.wait(WaitCause::Backoff, Duration::from_millis(1500));
+    metrics.wait(WaitCause::RetryAfter, Duration::from_secs(3));
+    let want = Totals { requests: 2, replays: 4, given_up: 1, waited: Duration::from_millis(4500) };
+    assert_eq!(metrics.totals(), want);
+}
+
 /// A family's type, and its labels with their values where the list gives them.
 type Listed = (String, BTreeMap<String, BTreeSet<String>>);
 

@@ -155,6 +155,7 @@ fn version_and_help_are_answers_not_errors() {
     for args in [
         &["--help"][..],
         &["serve", "--help"],
+        &["run", "--help"],
         &["ca", "show", "--help"],
         &["ca", "export", "--help"],
         &["config", "show", "--help"],

@@ -12,6 +12,8 @@ mod giving_up;
 mod intercept;
 mod layering;
 mod matrix;
+mod run;
 mod sdk;
 mod support;
 mod support_test;
+mod trust_files;

@@ -23,6 +23,7 @@ fn set_works_before_between_and_after_the_words_and_keeps_its_order() {
         "--set a=1 config --set b=2 show --set c=3",
         "--set a=1 ca --set b=2 export --set c=3",
         "ca show --set a=1 --set b=2 --set c=3",
+        "--set a=1 run --set b=2 --set c=3 -- x --set d=4",
         "--set a=1 healthcheck --set b=2 --set c=3",
         "--set a=1 explain --set b=2 GET /jobs --set c=3",
         "--set a=1 wait --set b=2 --set c=3",

@@ -78,10 +78,11 @@ impl Store {
             move |source| AuthorityError::Write { path, source }
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).map_err(write(&self.directory))?;
-        // Both are on disk before either gets its name, so that half a pair is left behind only by a crash between two
-        // renames.
-        let key = file::stage(&self.directory, &root.issuer.key().serialize_pem(), 0o600).map_err(write(&self.key))?;
-        let certificate = file::stage(&self.directory, &to_pem(&root.der), 0o644).map_err(write(&self.certificate))?;
+        // Both are on disk before either gets its name, so that half a pair is left behind only by a crash between two renames.
+        let key =
+            file::stage(&self.directory, root.issuer.key().serialize_pem().as_bytes(), 0o600).map_err(write(&self.key))?;
+        let certificate =
+            file::stage(&self.directory, to_pem(&root.der).as_bytes(), 0o644).map_err(write(&self.certificate))?;
         key.persist_noclobber(&self.key).map_err(|error| write(&self.key)(error.error))?;
         if let Err(error) = certificate.persist_noclobber(&self.certificate) {
             // The error that matters is the one above; a key that stays is named by the next start.

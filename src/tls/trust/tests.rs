@@ -6,6 +6,9 @@ use rustls::pki_types::pem::PemObject;
 use super::*;
 use crate::tls::testing::{authority, openssl};
 
+/// Where the proxy listens.
+const PROXY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 3128);
+
 /// Roots that are two certificates in one file and whatever this machine trusts.
 fn roots() -> (Roots, [CertificateDer<'static>; 2]) {
     let certificates =
@@ -64,14 +67,14 @@ fn files_are_published_for_everyone_to_read() {
     let (roots, _) = roots();
     let (old, new) = (authority(&["*.*.batch.azure.com"]), authority(&["*.*.batch.azure.com"]));
     for authority in [&old, &new] {
-        publish(&directory, authority, &roots).unwrap();
+        publish(&directory, authority, &roots, PROXY).unwrap();
         let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
         assert_eq!(certificates(&read("ca.pem")), [authority.root_der().clone()]);
         assert_eq!(read("bundle.pem"), bundle_pem(authority, &roots));
     }
     let mut names: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["bundle.pem", "ca.pem"], "no temporary file stays");
+    assert_eq!(names, ["bundle.pem", "ca.pem", "proxy.env", "truststore.p12"], "no temporary file stays");
     for name in names {
         assert_eq!(fs::metadata(directory.join(name)).unwrap().permissions().mode() & 0o777, 0o644);
     }
@@ -84,9 +87,9 @@ fn a_published_file_is_replaced_not_rewritten() {
     let directory = tempfile::tempdir().unwrap();
     let (roots, _) = roots();
     let old = authority(&["*.*.batch.azure.com"]);
-    publish(directory.path(), &old, &roots).unwrap();
+    publish(directory.path(), &old, &roots, PROXY).unwrap();
     let mut reader = fs::File::open(directory.path().join("ca.pem")).unwrap();
-    publish(directory.path(), &authority(&["*.*.batch.azure.com"]), &roots).unwrap();
+    publish(directory.path(), &authority(&["*.*.batch.azure.com"]), &roots, PROXY).unwrap();
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
     assert_eq!(certificates(&text), [old.root_der().clone()]);
@@ -100,7 +103,7 @@ fn what_cannot_be_published_is_named() {
     let (roots, _) = roots();
     let authority = authority(&["*.*.batch.azure.com"]);
     for (path, named) in [(file.path().join("below"), "below"), (directory.path().to_owned(), "ca.pem")] {
-        let error = publish(&path, &authority, &roots).unwrap_err().to_string();
+        let error = publish(&path, &authority, &roots, PROXY).unwrap_err().to_string();
         assert!(error.contains("`ca.publish`") && error.contains(named), "{error}");
     }
 }
@@ -110,7 +113,7 @@ fn openssl_reads_the_published_authority() {
     let directory = tempfile::tempdir().unwrap();
     let (roots, _) = roots();
     let authority = authority(&["*.*.batch.azure.com"]);
-    publish(directory.path(), &authority, &roots).unwrap();
+    publish(directory.path(), &authority, &roots, PROXY).unwrap();
     let file = directory.path().join("ca.pem");
     let output = openssl(&["x509".as_ref(), "-noout".as_ref(), "-subject".as_ref(), "-in".as_ref(), file.as_ref()]);
     let subject = String::from_utf8(output.stdout).unwrap();
