@@ -21,6 +21,7 @@ mod help;
 mod probe;
 mod run;
 mod serve;
+mod simulate;
 
 use args::{CONFIG_VARIABLE, CaCommand, Cli, Command, ConfigCommand};
 
@@ -122,6 +123,7 @@ fn dispatch(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failur
     let done = match &cli.command {
         Some(Command::Config { command: ConfigCommand::Check { .. }, .. }) => config::check(&sources),
         Some(Command::Config { command: ConfigCommand::Show { .. }, .. }) => config::show(&sources),
+        Some(Command::Simulate { simulate }) => simulate::run(simulate),
         other => {
             let settings = Settings::load(&sources)?;
             match other {

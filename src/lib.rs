@@ -17,6 +17,7 @@
 //! | [`upstream`] | the pooled client towards Batch; errors that know whether anything was sent | `retry`, `batch`, `tls`, `metrics` |
 //! | [`proxy`] | accept, route, tunnel, intercept, forward: the replay loop | all of the above |
 //! | [`admin`] | metrics, probes and status over HTTP | `metrics`, `tls`, `batch`, `telemetry`, `shutdown` |
+//! | [`simulator`] | a stand-in Batch account for `simulate`, `demo` and tests | `batch`, `tls`, `shutdown`, `metrics` |
 //! | [`config`] | raw TOML and environment, converted once to the settings each module declares | the modules that declare settings |
 //! | [`app`] | composition: bind, then run until drained | all but `cli` |
 //! | [`cli`] | arguments and subcommands | everything |
@@ -40,6 +41,7 @@ pub mod metrics;
 pub mod proxy;
 pub mod retry;
 pub mod shutdown;
+pub mod simulator;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

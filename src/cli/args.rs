@@ -67,6 +67,12 @@ pub(super) enum Command {
         #[command(flatten)]
         set: SetArgs,
     },
+    /// Run a stand-in Batch account that throttles and fails by scenario
+    #[command(after_help = help::SIMULATE)]
+    Simulate {
+        #[command(flatten)]
+        simulate: SimulateArgs,
+    },
     /// Block until a proxy is ready
     #[command(after_help = help::WAIT)]
     Wait {
@@ -185,6 +191,23 @@ pub(super) struct RunArgs {
     pub(super) command: Vec<OsString>,
 }
 
+/// Arguments of `simulate`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct SimulateArgs {
+    /// Where the account listens; port 0 takes a free one
+    #[arg(id = "simulate_listen", long = "listen", value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    pub(super) listen: SocketAddr,
+    /// What goes wrong: calm, errors, mixed, refusals, resets, stalls, throttle, truncated, or a TOML file
+    #[arg(long, value_name = "NAME|FILE", default_value = "mixed")]
+    pub(super) scenario: String,
+    /// Where chance begins; the same seed deals the same requests the same faults
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Where the certificate that a client must trust is written
+    #[arg(long, value_name = "FILE", default_value = "simulated-ca.pem")]
+    pub(super) ca_out: PathBuf,
+}
+
 /// Arguments of `wait`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct WaitArgs {
@@ -199,7 +222,8 @@ impl Cli {
     /// All `--set` arguments in the order given: those before a subcommand stand left of those after it.
     fn set(&self) -> Vec<String> {
         let (outer, inner) = match &self.command {
-            None => (None, None),
+            // `simulate` has no settings.
+            None | Some(Command::Simulate { .. }) => (None, None),
             Some(Command::Ca { command: CaCommand::Export { set: inner, .. } | CaCommand::Show { set: inner }, set })
             | Some(Command::Config {
                 command: ConfigCommand::Check { set: inner } | ConfigCommand::Show { set: inner },

@@ -73,6 +73,15 @@ Examples:
   batch-retry-proxy explain GET 'https://a.westeurope.batch.azure.com/jobs?api-version=2025-06-01'
   batch-retry-proxy explain --all                   the whole table, as Markdown";
 
+pub(super) const SIMULATE: &str = "\
+Examples:
+  batch-retry-proxy simulate
+  batch-retry-proxy simulate --scenario throttle --seed 7 --listen 127.0.0.1:0
+  batch-retry-proxy simulate --scenario my.toml --ca-out /tmp/simulated-ca.pem
+
+It prints the account, its key, and how a client or the proxy reaches it. The first SIGTERM or SIGINT ends it \
+with a summary on standard output: what arrived, what went wrong, what was done twice.";
+
 pub(super) const WAIT: &str = "\
 Example:
   batch-retry-proxy wait --timeout 1m && python submit.py";

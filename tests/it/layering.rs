@@ -201,6 +201,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("admin", &["batch", "metrics", "shutdown", "telemetry", "tls"]),
     ("telemetry", &["metrics"]),
     ("shutdown", &[]),
+    ("simulator", &["batch", "metrics", "shutdown", "tls"]),
     ("config", &["admin", "batch", "proxy", "retry", "telemetry", "tls", "upstream"]),
     ("app", &["admin", "batch", "config", "metrics", "proxy", "retry", "shutdown", "telemetry", "tls", "upstream"]),
     ("cli", &["*"]),

@@ -14,6 +14,7 @@ mod layering;
 mod matrix;
 mod run;
 mod sdk;
+mod simulator;
 mod support;
 mod support_test;
 mod trust_files;

@@ -1,0 +1,115 @@
+//! `simulate`: a stand-in Batch account in the foreground, with a summary at its end.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+
+use super::Failure;
+use super::args::SimulateArgs;
+use crate::shutdown::{self, Signals};
+use crate::simulator::{Bound, Ledger, Scenario, ScenarioError, Simulator, SimulatorError, SimulatorSettings};
+
+/// Runs the account until a signal ends it.
+pub(super) fn run(args: &SimulateArgs) -> Result<(), Failure> {
+    let scenario = Scenario::load(&args.scenario)?;
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(simulate(args, scenario));
+    runtime.shutdown_background();
+    served
+}
+
+async fn simulate(args: &SimulateArgs, scenario: Scenario) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let described = format!("{}: {}", scenario.name, scenario.description);
+    let settings = SimulatorSettings { address: args.listen, scenario, seed: args.seed, ..SimulatorSettings::demo() };
+    let (account, key) = (settings.account.clone(), settings.key.clone());
+    let bound = Simulator::bind(settings).await?;
+    std::fs::write(&args.ca_out, bound.ca_pem())
+        .map_err(|source| Failure::Start(format!("cannot write {}: {source}", args.ca_out.display()).into()))?;
+    println!("{}", instructions(&bound, args, &account, &key, &described));
+    let observer = bound.observer();
+    let (shutdown, drain) = shutdown::channel();
+    let mut serving = tokio::spawn(bound.serve(drain));
+    let ended = loop {
+        tokio::select! {
+            ended = &mut serving => break ended,
+            _ = signals.next() => {
+                if shutdown.has_started() {
+                    break Ok(());
+                }
+                shutdown.drain(GRACE);
+            }
+        }
+    };
+    print!("{}", summary(&observer.ledger()));
+    ended.map_err(|error| Failure::Internal(error.into()))
+}
+
+fn instructions(bound: &Bound, args: &SimulateArgs, account: &str, key: &str, scenario: &str) -> String {
+    let (host, address, ca) = (bound.host(), bound.address(), args.ca_out.display());
+    format!(
+        "Simulated Batch account on {address}, scenario {scenario} Seed {seed}.\n\
+         \x20 endpoint  https://{host}\n\
+         \x20 account   {account}\n\
+         \x20 key       {key}\n\
+         \x20 CA        {ca}\n\
+         Any bearer token is taken too. The host is in no DNS. Reach it through the proxy:\n\
+         \x20 batch-retry-proxy --set 'upstream.resolve={{\"{host}:443\"=\"{address}\"}}' --set 'upstream.ca_files=[\"{ca}\"]' --publish trust\n\
+         or straight:\n\
+         \x20 curl --cacert {ca} --connect-to {host}:443:{address} -H 'Authorization: Bearer x' 'https://{host}/jobs?api-version=2024-07-01.20.0'\n\
+         Control-C ends it.",
+        seed = args.seed,
+    )
+}
+
+/// What happened, in lines.
+fn summary(ledger: &Ledger) -> String {
+    let mut text = String::new();
+    let list = |counts: &mut dyn Iterator<Item = (&String, &u64)>| {
+        let items: Vec<String> = counts.map(|(name, count)| format!("{name} {count}")).collect();
+        if items.is_empty() { "none".to_owned() } else { items.join(", ") }
+    };
+    let done_twice = list(&mut ledger.executed_twice.iter());
+    // A string takes every line.
+    let _ = writeln!(text, "requests          {}", ledger.requests);
+    let _ = writeln!(text, "  by operation    {}", list(&mut ledger.operations.iter()));
+    let _ = writeln!(text, "faults dealt      {}", list(&mut ledger.faults.iter()));
+    let _ = writeln!(text, "came too early    {}", ledger.early);
+    let _ = writeln!(text, "unauthenticated   {}", ledger.unauthenticated);
+    let _ = writeln!(text, "tasks made        {}, of these more than once {}", ledger.tasks_made(), ledger.tasks_doubled());
+    let _ = writeln!(text, "done twice        {done_twice}");
+    text
+}
+
+impl From<ScenarioError> for Failure {
+    fn from(error: ScenarioError) -> Self {
+        Self::Setting(error.into())
+    }
+}
+
+impl From<SimulatorError> for Failure {
+    fn from(error: SimulatorError) -> Self {
+        Self::Start(error.into())
+    }
+}
+
+/// How long requests under way may take after a signal.
+const GRACE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_says_what_was_done_twice() {
+        let mut ledger = Ledger { requests: 3, early: 2, ..Ledger::default() };
+        assert!(summary(&ledger).contains("done twice        none"));
+        ledger.executed_twice.insert("Nodes_RebootNode".to_owned(), 1);
+        ledger.tasks.entry("j".to_owned()).or_default().insert("t".to_owned(), 2);
+        let text = summary(&ledger);
+        for line in ["requests          3", "came too early    2", "1, of these more than once 1", "Nodes_RebootNode 1"] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+    }
+}

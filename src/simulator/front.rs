@@ -1,0 +1,146 @@
+//! The front of the account: who may come in, what goes wrong, and the headers every answer has. Pure, as what it stands on.
+
+use std::collections::HashSet;
+use std::time::SystemTime;
+
+use fastrand::Rng;
+
+use super::account::{Account, Call};
+use super::answer::{Answer, Refusal};
+use super::auth::Gatekeeper;
+use super::faults::{Dealer, Effect};
+use super::ledger::Ledger;
+use super::request::Request;
+use super::store::timestamp;
+use crate::batch::operation::{Operation, OperationTable};
+
+/// The account and all that stands before it.
+pub(super) struct Front {
+    gatekeeper: Gatekeeper,
+    dealer: Dealer,
+    account: Account,
+    ledger: Ledger,
+    /// The calls that changed something, by client-request-id, method and path.
+    executed: HashSet<[String; 3]>,
+    ids: Rng,
+    host: String,
+}
+
+/// What the connection shall do.
+#[derive(Debug)]
+pub(super) enum Reaction {
+    /// Answer.
+    Answer(Answer),
+    /// Begin to answer and go away in the middle.
+    Cut(Answer),
+    /// Go away without a word.
+    Reset,
+    /// Say nothing for this long, then go away.
+    Stall(std::time::Duration),
+}
+
+// === impl Front ===
+
+impl Front {
+    pub(super) fn new(gatekeeper: Gatekeeper, dealer: Dealer, host: &str, seed: u64) -> Self {
+        Self {
+            gatekeeper,
+            dealer,
+            account: Account::default(),
+            ledger: Ledger::default(),
+            executed: HashSet::new(),
+            ids: Rng::with_seed(seed),
+            host: host.to_owned(),
+        }
+    }
+
+    /// Takes a request that came at `now`.
+    pub(super) fn receive(&mut self, request: &Request, now: SystemTime) -> Reaction {
+        let operation = OperationTable::find(&request.method, &request.path);
+        self.ledger.requests += 1;
+        let name = operation.map_or("unknown", |operation| operation.name);
+        *self.ledger.operations.entry(name.to_owned()).or_default() += 1;
+        // The port, where the client names one, belongs to the URLs it is given back.
+        let own = |host: &&str| host.split(':').next().is_some_and(|name| name.eq_ignore_ascii_case(&self.host));
+        let base = format!("https://{}", request.header("host").filter(own).unwrap_or(&self.host));
+        if let Err(refusal) = self.gatekeeper.admit(request, now) {
+            self.ledger.unauthenticated += 1;
+            return Reaction::Answer(self.finish(Err(refusal), request, &base, now));
+        }
+        let operation = match check(request, operation) {
+            Ok(operation) => operation,
+            Err(refusal) => return Reaction::Answer(self.finish(Err(refusal), request, &base, now)),
+        };
+        let fault = self.dealer.deal(operation, now);
+        if let Some(fault) = &fault {
+            *self.ledger.faults.entry(fault.kind.as_str().to_owned()).or_default() += 1;
+            self.ledger.early += u64::from(fault.early);
+        }
+        match fault.map(|fault| fault.effect) {
+            None => Reaction::Answer(self.work(operation, request, &base, now)),
+            Some(Effect::Refuse(refusal, wait)) => {
+                let answer = self.finish(Err(refusal), request, &base, now);
+                Reaction::Answer(match wait {
+                    Some(seconds) => answer.with("retry-after", &seconds.to_string()),
+                    None => answer,
+                })
+            }
+            Some(Effect::ResetAfterWork) => {
+                self.work(operation, request, &base, now);
+                Reaction::Reset
+            }
+            Some(Effect::ResetBeforeWork) => Reaction::Reset,
+            Some(Effect::Stall(hold)) => Reaction::Stall(hold),
+            Some(Effect::Truncate) => Reaction::Cut(self.work(operation, request, &base, now)),
+        }
+    }
+
+    /// The counts so far.
+    pub(super) fn ledger(&self, now: SystemTime) -> Ledger {
+        Ledger { jobs: self.account.jobs(now), tasks: self.account.made().clone(), ..self.ledger.clone() }
+    }
+
+    fn work(&mut self, operation: &Operation, request: &Request, base: &str, now: SystemTime) -> Answer {
+        let outcome = self.account.perform(operation.name, &Call::new(request, base, now));
+        let changed = outcome.as_ref().is_ok_and(|answer| answer.changed);
+        if let Some(id) = request.header("client-request-id").filter(|_| changed) {
+            let call = [id.to_owned(), request.method.to_string(), request.path.clone()];
+            if !self.executed.insert(call) {
+                *self.ledger.executed_twice.entry(operation.name.to_owned()).or_default() += 1;
+            }
+        }
+        self.finish(outcome, request, base, now)
+    }
+
+    /// The answer for an outcome, with the headers that all have.
+    fn finish(&mut self, outcome: Result<Answer, Refusal>, request: &Request, base: &str, now: SystemTime) -> Answer {
+        let id = uuid::Builder::from_random_bytes(self.ids.u128(..).to_be_bytes()).into_uuid().to_string();
+        let answer = outcome.unwrap_or_else(|refusal| Answer::refused(&refusal, base, &id, &timestamp(now)));
+        let answer = answer
+            .with("request-id", &id)
+            .with("date", &httpdate::fmt_http_date(now))
+            .with("server", "Microsoft-HTTPAPI/2.0")
+            .with("strict-transport-security", "max-age=31536000; includeSubDomains")
+            .with("x-content-type-options", "nosniff")
+            .with("dataserviceversion", "3.0");
+        let wanted = request.header("return-client-request-id").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        match request.header("client-request-id").filter(|_| wanted) {
+            Some(id) => answer.with("client-request-id", id),
+            None => answer,
+        }
+    }
+}
+
+/// What every request must have.
+fn check<'o>(request: &Request, operation: Option<&'o Operation>) -> Result<&'o Operation, Refusal> {
+    if request.parameter("api-version").is_none_or(str::is_empty) {
+        return Err(Refusal::MISSING_PARAMETER.telling("QueryParameterName", "api-version"));
+    }
+    if request.headers.contains_key("transfer-encoding") {
+        return Err(Refusal::new(411, "MissingContentLengthHeader", "The Content-Length header was not specified."));
+    }
+    operation.ok_or(Refusal::new(404, "ResourceNotFound", "The specified resource does not exist."))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,293 @@
+//! Scenarios: which faults the account deals, read from TOML.
+//!
+//! The built-in ones are the files of `config/scenarios/`; `docs/scenarios.md` explains the format. Dealing is
+//! [`super::faults`]' task.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::batch::operation::{Idempotency, Kind, Operation, OperationTable};
+
+/// What goes wrong, how often and where.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it is called.
+    pub name: String,
+    /// One sentence for the user.
+    pub description: String,
+    #[serde(default, rename = "fault")]
+    pub(super) rules: Vec<Rule>,
+}
+
+/// One sort of fault.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rule {
+    pub(super) kind: FaultKind,
+    /// Operation names, or `all`, `reads`, `writes`, `files`.
+    pub(super) on: Vec<String>,
+    /// Every how many matching requests it begins.
+    pub(super) every: Option<u32>,
+    /// The chance that it begins with a matching request.
+    pub(super) probability: Option<f64>,
+    /// How many matching requests in a row it strikes.
+    #[serde(default = "once")]
+    pub(super) burst: u32,
+    /// How long a throttle window stays closed.
+    #[serde(default, rename = "for", with = "humantime_text")]
+    pub(super) window: Option<Duration>,
+    /// How long a stalled connection says nothing.
+    #[serde(default, with = "humantime_text")]
+    pub(super) hold: Option<Duration>,
+    /// The status of a refusal.
+    pub(super) status: Option<u16>,
+    /// What a refusal names as wait; a throttle window names its own rest.
+    #[serde(default, with = "humantime_text")]
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// The sorts of fault.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum FaultKind {
+    Refuse,
+    ResetAfterWork,
+    ResetBeforeWork,
+    Stall,
+    Throttle,
+    Truncate,
+}
+
+/// Why a scenario cannot be used.
+#[derive(Debug, Error)]
+pub enum ScenarioError {
+    /// A fault of the file that its syntax allows.
+    #[error("scenario {name}: fault {number}: {reason}")]
+    Fault {
+        /// The scenario's name.
+        name: String,
+        /// Which of its faults, from 1.
+        number: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It is no scenario in TOML.
+    #[error("scenario {origin}: {source}")]
+    Parse {
+        /// The file or the built-in name.
+        origin: String,
+        /// What the parser says.
+        source: Box<toml::de::Error>,
+    },
+    /// The file cannot be read.
+    #[error("scenario file {path} cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No built-in scenario has this name, and it is no file.
+    #[error("scenario {name} is neither a file nor one of {}", NAMES.join(", "))]
+    Unknown {
+        /// The name as given.
+        name: String,
+    },
+}
+
+// === impl Scenario ===
+
+impl Scenario {
+    /// The built-in scenario of this name, or the one in the file of this path.
+    ///
+    /// # Errors
+    /// [`ScenarioError`] where there is none or it cannot be used.
+    pub fn load(name_or_path: &str) -> Result<Self, ScenarioError> {
+        if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| *name == name_or_path) {
+            return Self::parse(name, text);
+        }
+        if !Path::new(name_or_path).exists() {
+            return Err(ScenarioError::Unknown { name: name_or_path.to_owned() });
+        }
+        let text = std::fs::read_to_string(name_or_path)
+            .map_err(|source| ScenarioError::Read { path: name_or_path.to_owned(), source })?;
+        Self::parse(name_or_path, &text)
+    }
+
+    /// A scenario from its text; `origin` is what errors call it.
+    ///
+    /// # Errors
+    /// [`ScenarioError`] where the text is no scenario.
+    pub fn parse(origin: &str, text: &str) -> Result<Self, ScenarioError> {
+        let scenario: Self = toml::from_str(text)
+            .map_err(|source| ScenarioError::Parse { origin: origin.to_owned(), source: Box::new(source) })?;
+        for (index, rule) in scenario.rules.iter().enumerate() {
+            rule.check().map_err(|reason| ScenarioError::Fault {
+                name: scenario.name.clone(),
+                number: index + 1,
+                reason,
+            })?;
+        }
+        Ok(scenario)
+    }
+
+    /// The account in good health.
+    pub fn calm() -> Self {
+        Self { name: "calm".to_owned(), description: "Nothing goes wrong.".to_owned(), rules: Vec::new() }
+    }
+
+    /// The names of the built-in scenarios.
+    pub fn names() -> &'static [&'static str] {
+        &NAMES
+    }
+}
+
+// === impl Rule ===
+
+impl Rule {
+    fn check(&self) -> Result<(), String> {
+        match (self.every, self.probability) {
+            (Some(1..), None) => {}
+            (None, Some(chance)) if chance > 0.0 && chance <= 1.0 => {}
+            _ => return Err("say either every = N, from 1, or probability = P, above 0 and up to 1".to_owned()),
+        }
+        if self.burst == 0 {
+            return Err("burst begins at 1".to_owned());
+        }
+        if self.on.is_empty() {
+            return Err("on names nothing".to_owned());
+        }
+        let known = |name: &str| CLASSES.contains(&name) || OperationTable::all().any(|operation| operation.name == name);
+        if let Some(name) = self.on.iter().find(|name| !known(name)) {
+            return Err(format!("on: {name} is neither an operation nor one of {}", CLASSES.join(", ")));
+        }
+        for (key, given, wanted) in [
+            ("for", self.window.is_some(), self.kind == FaultKind::Throttle),
+            ("hold", self.hold.is_some(), self.kind == FaultKind::Stall),
+            ("status", self.status.is_some(), self.kind == FaultKind::Refuse),
+        ] {
+            match (given, wanted) {
+                (true, false) => return Err(format!("{key} does not belong to this kind")),
+                (false, true) => return Err(format!("{key} is missing")),
+                _ => {}
+            }
+        }
+        if self.retry_after.is_some() && self.kind != FaultKind::Refuse {
+            return Err("retry_after does not belong to this kind".to_owned());
+        }
+        if self.burst > 1 && self.kind == FaultKind::Throttle {
+            return Err("burst does not belong to this kind".to_owned());
+        }
+        if self.status.is_some_and(|status| !REFUSALS.contains(&status)) {
+            return Err("status is one of 429, 500 and 503".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether it may strike this operation. What loses work already done strikes reads and addtaskcollection only: the
+    /// second execution of those cannot be told from the first by a client that looks at the results of each task.
+    pub(super) fn strikes(&self, operation: &Operation) -> bool {
+        let read = operation.idempotency == Idempotency::Safe;
+        let loses_work = matches!(self.kind, FaultKind::ResetAfterWork | FaultKind::Truncate);
+        let named = self.on.iter().any(|name| match name.as_str() {
+            "all" => true,
+            "files" => operation.kind == Kind::FileRead,
+            "reads" => read,
+            "writes" => !read,
+            name => name == operation.name,
+        });
+        named && (!loses_work || read || operation.kind == Kind::CreateCollection)
+    }
+}
+
+// === impl FaultKind ===
+
+impl FaultKind {
+    /// What it is called in scenarios and counts.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::ResetAfterWork => "reset-after-work",
+            Self::ResetBeforeWork => "reset-before-work",
+            Self::Stall => "stall",
+            Self::Throttle => "throttle",
+            Self::Truncate => "truncate",
+        }
+    }
+}
+
+const fn once() -> u32 {
+    1
+}
+
+/// Durations in words, such as `1s 500ms`.
+mod humantime_text {
+    use std::time::Duration;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer};
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        let text = String::deserialize(from)?;
+        humantime::parse_duration(&text).map(Some).map_err(|error| D::Error::custom(format!("{text}: {error}")))
+    }
+}
+
+/// What `on` may hold besides operations.
+const CLASSES: [&str; 4] = ["all", "files", "reads", "writes"];
+
+/// The statuses that a refusal may have.
+const REFUSALS: [u16; 3] = [429, 500, 503];
+
+const NAMES: [&str; 8] = ["calm", "errors", "mixed", "refusals", "resets", "stalls", "throttle", "truncated"];
+
+const BUILT_IN: [(&str, &str); 8] = [
+    ("calm", include_str!("../../config/scenarios/calm.toml")),
+    ("errors", include_str!("../../config/scenarios/errors.toml")),
+    ("mixed", include_str!("../../config/scenarios/mixed.toml")),
+    ("refusals", include_str!("../../config/scenarios/refusals.toml")),
+    ("resets", include_str!("../../config/scenarios/resets.toml")),
+    ("stalls", include_str!("../../config/scenarios/stalls.toml")),
+    ("throttle", include_str!("../../config/scenarios/throttle.toml")),
+    ("truncated", include_str!("../../config/scenarios/truncated.toml")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_scenario_is_one_and_has_its_own_name() {
+        assert_eq!(BUILT_IN.map(|(name, _)| name), NAMES);
+        for name in NAMES {
+            let scenario = Scenario::load(name).unwrap();
+            assert_eq!((scenario.name.as_str(), scenario.rules.is_empty()), (name, name == "calm"));
+            assert!(!scenario.description.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_scenario_is_named() {
+        for (fault, want) in [
+            ("kind='refuse'\non=['all']\nevery=2\nstatus=503\ncolour=1", "unknown field `colour`"),
+            ("kind='explode'\non=['all']\nevery=2", "unknown variant `explode`"),
+            ("kind='refuse'\non=['all']\nstatus=503", "say either every"),
+            ("kind='refuse'\non=['all']\nstatus=503\nevery=0", "say either every"),
+            ("kind='refuse'\non=['all']\nstatus=503\nprobability=1.5", "say either every"),
+            ("kind='refuse'\non=['all']\nevery=2", "status is missing"),
+            ("kind='refuse'\non=['all']\nevery=2\nstatus=418", "status is one of"),
+            ("kind='refuse'\non=['Jobs_Dance']\nevery=2\nstatus=503", "Jobs_Dance is neither"),
+            ("kind='stall'\non=['all']\nevery=2\nhold='soon'", "soon"),
+            ("kind='throttle'\non=['all']\nevery=2", "for is missing"),
+            ("kind='truncate'\non=['all']\nevery=2\nretry_after='1s'", "retry_after does not belong"),
+        ] {
+            let error = Scenario::parse("x", &format!("name='x'\ndescription='x'\n[[fault]]\n{fault}")).unwrap_err();
+            assert!(error.to_string().contains(want), "{fault}: {error}");
+        }
+        assert!(Scenario::load("nonsense").unwrap_err().to_string().contains("calm, errors"));
+    }
+}
