@@ -8,7 +8,7 @@ use batch_retry_proxy::simulator::{Observer, Scenario, Simulator, SimulatorSetti
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
@@ -114,4 +114,41 @@ async fn faults_end_the_connection_as_the_scenario_says() {
         assert!(!answer.ends_with("\r\n0\r\n\r\n"), "{fault}: {answer}");
         simulator.finish().await;
     }
+}
+
+/// The command says how to reach the account, runs until a signal, and sums up.
+#[tokio::test]
+async fn the_command_tells_what_a_client_needs_and_sums_up_at_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_batch-retry-proxy"));
+    command
+        .args(["simulate", "--listen", "127.0.0.1:0", "--scenario", "calm", "--ca-out", "ca.pem"])
+        .current_dir(dir.path());
+    let mut child = command.stdout(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut told = Vec::new();
+    loop {
+        told.push(lines.next_line().await.unwrap().expect("the command goes on"));
+        if told.last().is_some_and(|line| line.starts_with("Control-C")) {
+            break;
+        }
+    }
+    let told = told.join("\n");
+    for part in ["demo.simulated.batch.azure.com", "upstream.resolve=", "scenario calm", "--connect-to", "ca.pem"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(std::fs::read_to_string(dir.path().join("ca.pem")).unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
+    let pid = child.id().unwrap().to_string();
+    assert!(tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    assert!(child.wait().await.unwrap().success());
+    assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("requests          0"));
+}
+
+/// A scenario that does not exist is a bad setting, and the known ones are named.
+#[tokio::test]
+async fn an_unknown_scenario_is_exit_code_78() {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_batch-retry-proxy"));
+    let output = command.args(["simulate", "--scenario", "nonsense"]).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("calm, errors, mixed"));
 }
