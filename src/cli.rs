@@ -16,6 +16,7 @@ use crate::config::{ConfigError, ENV_PREFIX, Effective, Settings};
 mod args;
 mod ca;
 mod config;
+mod demo;
 mod explain;
 mod help;
 mod probe;
@@ -123,6 +124,7 @@ fn dispatch(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failur
     let done = match &cli.command {
         Some(Command::Config { command: ConfigCommand::Check { .. }, .. }) => config::check(&sources),
         Some(Command::Config { command: ConfigCommand::Show { .. }, .. }) => config::show(&sources),
+        Some(Command::Demo { demo }) => demo::run(demo),
         Some(Command::Simulate { simulate }) => simulate::run(simulate),
         other => {
             let settings = Settings::load(&sources)?;

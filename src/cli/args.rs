@@ -59,6 +59,12 @@ pub(super) enum Command {
         #[command(flatten)]
         set: SetArgs,
     },
+    /// Show on this machine what the proxy does: simulated account, proxy and a workload, no Azure needed
+    #[command(after_help = help::DEMO)]
+    Demo {
+        #[command(flatten)]
+        demo: DemoArgs,
+    },
     /// Tell what would be decided about a request, and why
     #[command(after_help = help::EXPLAIN)]
     Explain {
@@ -191,6 +197,23 @@ pub(super) struct RunArgs {
     pub(super) command: Vec<OsString>,
 }
 
+/// Arguments of `demo`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct DemoArgs {
+    /// What goes wrong: calm, errors, mixed, refusals, resets, stalls, throttle, truncated, or a TOML file
+    #[arg(long, value_name = "NAME|FILE", default_value = "mixed")]
+    pub(super) scenario: String,
+    /// Where chance begins; the same seed deals the same faults
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// How many tasks the workload makes
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub(super) tasks: usize,
+    /// Print one JSON object for machines
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 /// Arguments of `simulate`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct SimulateArgs {
@@ -222,8 +245,8 @@ impl Cli {
     /// All `--set` arguments in the order given: those before a subcommand stand left of those after it.
     fn set(&self) -> Vec<String> {
         let (outer, inner) = match &self.command {
-            // `simulate` has no settings.
-            None | Some(Command::Simulate { .. }) => (None, None),
+            // `demo` and `simulate` have no settings.
+            None | Some(Command::Demo { .. } | Command::Simulate { .. }) => (None, None),
             Some(Command::Ca { command: CaCommand::Export { set: inner, .. } | CaCommand::Show { set: inner }, set })
             | Some(Command::Config {
                 command: ConfigCommand::Check { set: inner } | ConfigCommand::Show { set: inner },

@@ -65,6 +65,14 @@ pub(super) const CONFIG_CHECK: &str = "\
 Example:
   batch-retry-proxy config check --config proxy.toml";
 
+pub(super) const DEMO: &str = "\
+Examples:
+  batch-retry-proxy demo
+  batch-retry-proxy demo --scenario throttle --tasks 1000
+  batch-retry-proxy demo --json | jq .passed
+
+It exits 0 only if through the proxy nothing failed, no task is missing and none was made twice.";
+
 pub(super) const EXPLAIN: &str = "\
 Examples:
   batch-retry-proxy explain POST /jobs              every outcome, and the waits

@@ -6,6 +6,7 @@
 mod command;
 mod config_cli;
 mod connect;
+mod demo;
 mod explain;
 mod fidelity;
 mod giving_up;
