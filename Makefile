@@ -6,10 +6,10 @@ PYTHON ?= python3
 TOOLS := target/tools
 CARGO_DENY := $(TOOLS)/bin/cargo-deny
 SDK := target/sdk
-SDK_PINS := tests/sdk/requirements.txt
+NODE_CLIENT := @azure/batch@10.2.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-rust test-sdk check lint fmt doc deny clean
+.PHONY: help build test test-rust test-sdk check check-all demos lint fmt doc deny clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -23,20 +23,48 @@ test-rust: ## Runs the Rust tests
 	cargo test --locked
 
 # The stamp is the list that was installed: a changed list makes a new environment.
-test-sdk: ## Runs the real azure-batch client through the proxy (needs python3 with venv)
-	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
-		echo "test-sdk: skipped, because there is no $(PYTHON) with venv"; exit 0; \
+define python_environment
+	if ! cmp -s $(1) $(2)/installed.txt; then \
+		rm -rf $(2); \
+		$(PYTHON) -m venv $(2); \
+		$(2)/bin/pip install --quiet --disable-pip-version-check --requirement $(1); \
+		cp $(1) $(2)/installed.txt; \
+	fi
+endef
+
+test-sdk: ## Runs real Batch clients through the proxy (needs python3 with venv, node with npm)
+	@set -e; suites=; \
+	if $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		$(call python_environment,tests/sdk/requirements.txt,$(SDK)/python-15); \
+		$(call python_environment,tests/sdk/requirements-14.txt,$(SDK)/python-14); \
+		suites="sdk:: sdk_suite::python"; \
+	else \
+		echo "test-sdk: the Python clients are skipped, because there is no $(PYTHON) with venv"; \
 	fi; \
-	set -e; \
-	if ! cmp -s $(SDK_PINS) $(SDK)/installed.txt; then \
-		rm -rf $(SDK); \
-		$(PYTHON) -m venv $(SDK); \
-		$(SDK)/bin/pip install --quiet --disable-pip-version-check --requirement $(SDK_PINS); \
-		cp $(SDK_PINS) $(SDK)/installed.txt; \
+	if node --version >/dev/null 2>&1 && npm --version >/dev/null 2>&1; then \
+		if [ ! -e $(SDK)/node/$(NODE_CLIENT) ]; then \
+			rm -rf $(SDK)/node; mkdir -p $(SDK)/node; \
+			npm install --silent --no-save --no-package-lock --prefix $(SDK)/node $(NODE_CLIENT); \
+			mkdir -p $(SDK)/node/$(NODE_CLIENT); \
+		fi; \
+		suites="$$suites sdk_suite::node"; \
+	else \
+		echo "test-sdk: the Node client is skipped, because there is no node with npm"; \
 	fi; \
-	listed=$$(cargo test --locked --quiet --test it sdk:: -- --ignored --list); \
-	case "$$listed" in *": test"*) ;; *) echo "test-sdk: there are no such tests"; exit 1 ;; esac; \
-	BATCH_SDK_PYTHON=$(CURDIR)/$(SDK)/bin/python cargo test --locked --test it sdk:: -- --ignored
+	[ -n "$$suites" ] || exit 0; \
+	BATCH_SDK_PYTHON=$(CURDIR)/$(SDK)/python-15/bin/python BATCH_SDK_PYTHON_14=$(CURDIR)/$(SDK)/python-14/bin/python \
+		NODE_PATH=$(CURDIR)/$(SDK)/node/node_modules cargo test --locked --test it -- --ignored $$suites
+
+check-all: check demos ## Runs everything, also what takes longer
+
+demos: ## Runs the demonstration under every scenario
+	cargo build --locked
+	@set -e; for scenario in config/scenarios/*.toml; do \
+		name=$$(basename $$scenario .toml); \
+		echo "demo --scenario $$name"; \
+		target/debug/batch-retry-proxy demo --scenario $$name > target/demo.txt || { cat target/demo.txt; exit 1; }; \
+		tail -1 target/demo.txt; \
+	done
 
 check: lint test doc deny ## Runs what CI runs, and the documentation
 

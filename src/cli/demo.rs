@@ -72,7 +72,7 @@ async fn proxied(args: &DemoArgs, scenario: Scenario, bar: &ProgressBar) -> Resu
     let settings = Settings::from_toml(&format!(
         "listen.address = \"127.0.0.1:0\"\nadmin.address = \"127.0.0.1:0\"\nlog.level = \"off\"\n\
          [upstream]\nca_files = ['{file}']\nresolve = {{ \"{host}:443\" = \"{address}\" }}\n\
-         [retry.backoff]\ninitial = \"300ms\"\nmax = \"2s\"\n",
+         [retry.backoff]\ninitial = \"200ms\"\nmax = \"1s\"\n",
     ))?;
     let logs = telemetry::init(settings.log);
     let app = App::bind(settings).await?;

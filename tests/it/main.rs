@@ -15,6 +15,7 @@ mod layering;
 mod matrix;
 mod run;
 mod sdk;
+mod sdk_suite;
 mod simulator;
 mod support;
 mod support_test;
