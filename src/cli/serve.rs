@@ -1,6 +1,6 @@
 //! `serve`: run until told to stop, and say on the terminal what a client must set.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
 use tokio::runtime::Builder;
 use tracing::{info, warn};
@@ -31,7 +31,8 @@ async fn serve(settings: Settings, config: String, logs: LogHandle, talkative: b
     let app = App::bind(settings).await?;
     telemetry::install_panic_hook(app.metrics().clone());
     if talkative {
-        eprintln!("{}", instructions(&app));
+        // Nobody may be reading; that is no reason to stop.
+        let _ = writeln!(io::stderr(), "{}", instructions(&app));
     }
     let grace = app.grace();
     let (shutdown, drain) = shutdown::channel();
@@ -63,7 +64,9 @@ fn instructions(app: &App) -> String {
         );
     }
     let bundle = "$PWD/bundle.pem";
-    let fetch = format!("  batch-retry-proxy ca export --set admin.address={admin} --format bundle --out bundle.pem\n");
+    // By its full name: it need not be on the PATH of the other shell.
+    let program = std::env::current_exe().map_or_else(|_| "batch-retry-proxy".to_owned(), |path| path.display().to_string());
+    let fetch = format!("  {program} ca export --set admin.address={admin} --format bundle --out bundle.pem\n");
     format!(
         "batch-retry-proxy {} listens on {proxy}. Metrics and status: http://{admin}/\n\
          In the shell of the program that talks to Azure Batch:\n\
