@@ -535,3 +535,21 @@ async fn blackhole() -> (TcpListener, TcpStream) {
 
 const ELSEWHERE: &str = "elsewhere.example:22";
 const PLAIN: &str = "plain.example:8080";
+
+/// Past the limit a client waits in the backlog; it is served as soon as there is a place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_past_the_limit_waits_for_a_place() {
+    let echo = EchoServer::start().await;
+    let builder = TestProxy::builder().resolve("login.example:443", echo.address()).set("listen.max_connections", 1);
+    let proxy = builder.start().await;
+    let first = Tunnel::open(proxy.address(), "login.example:443", None).await;
+    let mut second = Client::connect(proxy.address()).await;
+    second.send_raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    // Nothing tells that nobody answers but a while without an answer; a slow machine makes it no less true.
+    let early = tokio::time::timeout(std::time::Duration::from_millis(200), second.read_exactly(1)).await;
+    assert!(early.is_err(), "served beside a full house");
+    drop(first);
+    assert_eq!(second.read_response("GET").await.unwrap().status, 400);
+    drop(second);
+    proxy.finish().await;
+}
