@@ -240,7 +240,7 @@ async fn a_stream_that_breaks_under_way_breaks_the_clients_connection() {
     let chunk = || raw(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4e20\r\n{part}\r\n"));
     for (begin, end) in [(length(), cut()), (length(), close()), (chunk(), cut()), (chunk(), reset()), (length(), stall())] {
         let (origin, proxy) =
-            start(|it| it.set("retry.response_buffer", "1KiB").set("upstream.body_idle_timeout", "200ms")).await;
+            start(|it| it.set("retry.response_buffer", "1KiB").set("upstream.body_idle_timeout", "1s")).await;
         let gate = Gate::new();
         origin.queue([begin.then(wait(&gate)).then(end)]);
         let mut client = proxy.client(HOST).await;
@@ -345,7 +345,7 @@ fn proxy_status(response: &Response) -> &str {
 /// A limit that ends while there is no connection yet sent nothing, and says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_cut_while_connecting_was_not_sent() {
-    let (origin, proxy) = start(|it| it.set("upstream.response_timeout", "200ms")).await;
+    let (origin, proxy) = start(|it| it.set("upstream.response_timeout", "1s")).await;
     origin.connection_faults([ConnectionFault::Stall]);
     origin.tolerate_broken_connections();
     origin.queue([empty(202)]);
@@ -359,7 +359,7 @@ async fn an_attempt_cut_while_connecting_was_not_sent() {
 /// Reading an answer whole must not outlast the client's patience.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_not_whole_at_the_deadline_streams_from_then_on() {
-    let (origin, proxy) = start(|it| it.set("retry.deadline", "500ms")).await;
+    let (origin, proxy) = start(|it| it.set("retry.deadline", "2s")).await;
     let gate = Gate::new();
     origin.queue([partial(200, &[], 10, "begin").then(wait(&gate)).then(raw("-end!"))]);
     let mut client = proxy.client(HOST).await;

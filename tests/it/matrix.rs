@@ -181,7 +181,7 @@ async fn an_answer_cut_after_its_head_is_replayed_unless_a_second_execution_coul
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_falls_silent_after_its_head_is_replayed_unless_a_second_execution_could_do_harm() {
     let row = [Recovered, Recovered, Recovered, Recovered, Recovered, Own("http_response_incomplete")];
-    let set = |it: Builder| it.set("upstream.body_idle_timeout", "200ms");
+    let set = |it: Builder| it.set("upstream.body_idle_timeout", "1s");
     check(row, set, || partial(200, &[], 10, "").then(stall()), "truncated").await;
 }
 
@@ -190,7 +190,7 @@ async fn an_answer_that_falls_silent_after_its_head_is_replayed_unless_a_second_
 async fn a_stall_is_cut_only_where_a_replay_may_follow() {
     let (get, reboot) = (OPERATIONS[0], OPERATIONS[5]);
     for operation in &OPERATIONS[..5] {
-        let (origin, proxy) = start(|it| it.set("upstream.response_timeout", "200ms")).await;
+        let (origin, proxy) = start(|it| it.set("upstream.response_timeout", "1s")).await;
         origin.queue([stall(), success(*operation)]);
         let response = send(&proxy, *operation).await;
         assert_success(*operation, &response);
@@ -199,7 +199,7 @@ async fn a_stall_is_cut_only_where_a_replay_may_follow() {
         assert_metric(&metrics, "batch_retry_proxy_upstream_errors_total", &[("failure", "response_timeout")], 1.0);
         finish(proxy, origin).await;
     }
-    let (origin, proxy) = start(|it| it.set("upstream.response_timeout", "200ms")).await;
+    let (origin, proxy) = start(|it| it.set("upstream.response_timeout", "1s")).await;
     let gate = Gate::new();
     origin.queue([wait(&gate).then(success(reboot)), stall(), success(get)]);
     let mut rebooting = proxy.client(HOST).await;
