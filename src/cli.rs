@@ -5,10 +5,11 @@
 
 use std::error::Error;
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use thiserror::Error;
 
 use crate::config::{ConfigError, ENV_PREFIX, Effective, Settings};
@@ -78,15 +79,17 @@ impl Failure {
 
     /// Tells the user, one line for each fault. Nothing is left to do where even that fails.
     fn print(&self) {
-        if let Self::Usage(err) = self {
-            let _ = err.print();
-            return;
-        }
         let text = match self {
-            Self::Internal(cause) | Self::Setting(cause) | Self::Start(cause) => chain(cause.as_ref()),
-            Self::CommandNotExecutable { .. } | Self::CommandNotFound { .. } | Self::Config(_) | Self::Usage(_) => {
-                self.to_string()
+            // Help was asked for, or is the best answer to a command without its second word.
+            Self::Usage(error)
+                if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
+            {
+                let _ = error.print();
+                return;
             }
+            Self::Usage(error) => one_line(&error.to_string()),
+            Self::Internal(cause) | Self::Setting(cause) | Self::Start(cause) => chain(cause.as_ref()),
+            Self::CommandNotExecutable { .. } | Self::CommandNotFound { .. } | Self::Config(_) => self.to_string(),
         };
         let mut stderr = io::stderr().lock();
         for line in text.lines() {
@@ -99,6 +102,17 @@ impl From<io::Error> for Failure {
     fn from(err: io::Error) -> Self {
         Self::Internal(err.into())
     }
+}
+
+/// What the parser of the command line has to say, without the usage below it.
+fn one_line(message: &str) -> String {
+    let said = message
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    let said: Vec<&str> = said.filter(|line| !line.is_empty()).collect();
+    let said = said.join(" ");
+    format!("{} (see --help)", said.strip_prefix("error: ").unwrap_or(&said))
 }
 
 /// An error and its causes, as one line.
@@ -146,7 +160,7 @@ fn dispatch(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failur
 fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
 }

@@ -58,12 +58,9 @@ async fn open(shared: &Shared, client: Prefixed, target: Target, runtime: Client
     // Counts as failed unless it is served.
     let connection = shared.metrics.connection(ConnectionKind::Intercept);
     let config = match shared.certificates.for_host(target.host()) {
-        Ok((config, Issued::Cached)) => {
-            shared.metrics.leaf(LeafResult::Cached);
-            config
-        }
-        Ok((config, Issued::New)) => {
-            shared.metrics.leaf(LeafResult::Issued);
+        Ok((config, issued)) => {
+            let result = if issued == Issued::New { LeafResult::Issued } else { LeafResult::Cached };
+            shared.metrics.leaf(result);
             config
         }
         Err(error) => {

@@ -94,8 +94,8 @@ async fn the_status_is_the_commands_as_a_shell_has_it() {
         (&["--", "sh", "-c", "kill -TERM $$"], 128 + 15, CLOSING),
         (&["--", "no-such-program"], 127, "batch-retry-proxy: command not found: no-such-program\n"),
         (&["--", plain], 126, "batch-retry-proxy: cannot execute "),
-        (&[], 2, "error: "),
-        (&["--"], 2, "error: "),
+        (&[], 2, "batch-retry-proxy: the following required arguments were not provided: <COMMAND>"),
+        (&["--"], 2, "batch-retry-proxy: the following required arguments were not provided: <COMMAND>"),
         (&["--set", "retry.deadlin=1s", "--", "true"], 78, "batch-retry-proxy: unknown key `retry.deadlin`"),
     ] {
         let (status, stdout, stderr) = report(&output(run(command)).await);
