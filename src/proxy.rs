@@ -13,6 +13,7 @@ mod intercept;
 mod prefixed;
 mod record;
 mod route;
+mod stream;
 mod template;
 mod tunnel;
 mod watch;

@@ -1,26 +1,24 @@
-//! Answers: read whole before the client sees a byte, so that one cut short can be replayed, or streamed where they are large.
+//! Answers: read whole before the client sees a byte, so that one cut short can be replayed. What is too large for that goes on in
+//! [`super::stream`].
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::response::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::de::IgnoredAny;
 use thiserror::Error;
-use tokio::time::{Instant, Sleep, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::record::Record;
+use super::stream::{AnswerBody, Stream};
 use crate::batch::fault;
 use crate::metrics::labels::Fate;
-use crate::upstream::after_prefix;
 
 /// An answer as far as it was read.
 #[derive(Debug)]
@@ -45,24 +43,6 @@ pub(super) struct ReadLimits {
     pub(super) idle: Duration,
     /// When the client sees what there is in any case.
     pub(super) stream_at: Instant,
-}
-
-/// What the client's connection writes.
-#[derive(Debug)]
-pub(super) enum AnswerBody {
-    Streaming(Box<Stream>),
-    Whole { data: Bytes, trailers: Option<HeaderMap> },
-}
-
-/// An answer under way. Its end decides the request's fate.
-pub(super) struct Stream {
-    prefix: VecDeque<Bytes>,
-    rest: Incoming,
-    idle: Duration,
-    timer: Pin<Box<Sleep>>,
-    /// The timer runs only while the service is waited for, not while the client is.
-    waiting: bool,
-    record: Option<(Record, Fate)>,
 }
 
 // === impl Answer ===
@@ -131,9 +111,7 @@ impl Answer {
                 Response::from_parts(head, AnswerBody::Whole { data, trailers })
             }
             Self::Streaming { head, prefix, rest } => {
-                let timer = Box::pin(sleep(idle));
-                let stream = Stream { prefix, rest, idle, timer, waiting: false, record: Some((record, fate)) };
-                Response::from_parts(head, AnswerBody::Streaming(Box::new(stream)))
+                Response::from_parts(head, AnswerBody::Streaming(Box::new(Stream::new(prefix, rest, idle, record, fate))))
             }
         }
     }
@@ -167,107 +145,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     let json = |value: &str| value.trim_start().to_ascii_lowercase().starts_with("application/json");
     headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(json)
         && !headers.contains_key(CONTENT_ENCODING)
-}
-
-// === impl AnswerBody ===
-
-impl AnswerBody {
-    /// A body known whole.
-    pub(super) fn whole(data: Bytes) -> Self {
-        Self::Whole { data, trailers: None }
-    }
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = CutShort;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
-        match self.get_mut() {
-            Self::Streaming(stream) => stream.poll_frame(cx),
-            Self::Whole { data, trailers } => {
-                if !data.is_empty() {
-                    return Poll::Ready(Some(Ok(Frame::data(std::mem::take(data)))));
-                }
-                Poll::Ready(trailers.take().map(|fields| Ok(Frame::trailers(fields))))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Streaming(stream) => stream.prefix.is_empty() && stream.rest.is_end_stream(),
-            Self::Whole { data, trailers } => data.is_empty() && trailers.is_none(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Streaming(stream) => {
-                let prefix = stream.prefix.iter().map(|piece| piece.len() as u64).sum();
-                after_prefix(prefix, &stream.rest.size_hint())
-            }
-            Self::Whole { data, .. } => SizeHint::with_exact(data.len() as u64),
-        }
-    }
-}
-
-// === impl Stream ===
-
-impl Stream {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
-        if let Some(piece) = self.prefix.pop_front() {
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
-        }
-        match Pin::new(&mut self.rest).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.waiting = false;
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(_))) => self.broken(),
-            Poll::Ready(None) => {
-                self.complete();
-                Poll::Ready(None)
-            }
-            Poll::Pending => {
-                if !self.waiting {
-                    self.waiting = true;
-                    self.timer.as_mut().reset(Instant::now() + self.idle);
-                }
-                ready!(self.timer.as_mut().poll(cx));
-                self.broken()
-            }
-        }
-    }
-
-    /// The error makes hyper break the client's connection off: never an answer that looks complete and is not.
-    fn broken(&mut self) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
-        if let Some((record, _)) = self.record.take() {
-            record.finish(Fate::Broken);
-        }
-        Poll::Ready(Some(Err(CutShort)))
-    }
-
-    fn complete(&mut self) {
-        if let Some((record, fate)) = self.record.take() {
-            record.finish(fate);
-        }
-    }
-}
-
-impl fmt::Debug for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").finish_non_exhaustive()
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        // With a known length hyper stops asking once the last byte is out.
-        if self.prefix.is_empty() && self.rest.is_end_stream() {
-            self.complete();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -11,13 +11,14 @@ use tracing::{debug, info};
 use uuid::Uuid;
 
 use super::BodySettings;
-use super::answer::{Answer, AnswerBody, CutShort, ReadLimits};
+use super::answer::{Answer, CutShort, ReadLimits};
 use super::error::Trouble;
 use super::exchange::{Attempt, Exchange};
 use super::headers::strip_hop_by_hop;
 use super::held::{ClientBody, Holding, Memory};
 use super::record::Record;
 use super::route::Target;
+use super::stream::AnswerBody;
 use super::template::Template;
 use crate::batch::fault;
 use crate::batch::operation::Idempotency;
