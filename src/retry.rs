@@ -6,6 +6,7 @@
 
 pub mod backoff;
 pub mod classify;
+pub mod echo;
 pub mod explain;
 pub mod outcome;
 pub mod policy;

@@ -48,6 +48,11 @@ impl Subject {
         self.operation.is_some_and(|row| row.kind == Kind::Create)
     }
 
+    /// Whether it makes many tasks at once, each under an id chosen by the client.
+    pub fn creates_collection(&self) -> bool {
+        self.operation.is_some_and(|row| row.kind == Kind::CreateCollection)
+    }
+
     /// Whether its answer is the content of a file, of any size.
     pub fn reads_file(&self) -> bool {
         self.operation.is_some_and(|row| row.kind == Kind::FileRead)

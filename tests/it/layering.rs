@@ -212,4 +212,4 @@ const LAYERS: &[(&str, &[&str])] = &[
 const CORE: &[&str] = &["batch", "retry"];
 
 /// What the core may use besides the standard library.
-const CORE_CRATES: &[&str] = &["base64", "flate2", "http", "httpdate", "serde_json", "thiserror"];
+const CORE_CRATES: &[&str] = &["base64", "flate2", "http", "httpdate", "humantime", "serde_json", "thiserror"];
