@@ -25,7 +25,9 @@ mod tests;
 pub use self::account::{Account, Accounts};
 use self::families::Families;
 use self::family::Gauges;
-use self::labels::{ConnectionKind, ConnectionResult, Direction, Fate, LeafResult, RetryReason, Side, UnheldReason};
+use self::labels::{
+    ConnectionKind, ConnectionResult, Direction, EchoResolution, Fate, LeafResult, RetryReason, Side, UnheldReason,
+};
 pub use self::summary::{AccountSummary, Summary, Totals};
 
 /// What the program counts. Cheap to clone; all clones count into the same registry.
@@ -94,6 +96,11 @@ impl Metrics {
     /// An outcome worth a replay was not replayed.
     pub fn stop(&self, operation: &'static str, reason: StopReason) {
         self.families.stops.with([operation, reason.as_str()]).inc();
+    }
+
+    /// An answer that may have come of an earlier send was dealt with.
+    pub fn echo(&self, operation: &'static str, resolution: EchoResolution) {
+        self.families.echoes.with([operation, resolution.as_str()]).inc();
     }
 
     /// Batch asked for time. `code` is a known error code, or `other`.

@@ -2,7 +2,9 @@
 
 mod absolute;
 mod answer;
+mod creations;
 mod delegate;
+mod echo;
 mod error;
 mod exchange;
 mod forward;
@@ -12,6 +14,7 @@ mod http;
 mod intercept;
 mod prefixed;
 mod record;
+mod repeats;
 mod route;
 mod stream;
 mod template;

@@ -45,7 +45,7 @@ fn last_segment(key: &str) -> &str {
 }
 
 /// Every key of this version.
-pub(super) const KEYS: [&str; 38] = [
+pub(super) const KEYS: [&str; 46] = [
     "listen.address",
     "listen.max_connections",
     "listen.header_timeout",
@@ -77,10 +77,18 @@ pub(super) const KEYS: [&str; 38] = [
     "retry.body_limit",
     "retry.response_buffer",
     "retry.memory_limit",
+    "retry.repeat_memory",
+    "retry.read_after_create",
     "retry.backoff.initial",
     "retry.backoff.factor",
     "retry.backoff.max",
     "retry.backoff.jitter",
+    "retry.echo.creates",
+    "retry.echo.others",
+    "retry.state.attempts",
+    "retry.state.wait",
+    "retry.quota.attempts",
+    "retry.quota.wait",
     "shutdown.grace",
     "log.level",
     "log.format",

@@ -23,7 +23,8 @@ use crate::admin::AdminSettings;
 use crate::batch::endpoint::{HostPattern, HostSet};
 use crate::proxy::{BodySettings, ListenSettings, RouteSettings};
 use crate::retry::backoff::{ExponentialBackoff, InvalidBackoff};
-use crate::retry::policy::{PatientClient, RetrySettings};
+use crate::retry::echo::{Creates, EchoSettings, Others};
+use crate::retry::policy::{Lane, PatientClient, RetrySettings};
 use crate::telemetry::{LEVELS, LogFormat, LogSettings};
 use crate::tls::CaSettings;
 use crate::upstream::UpstreamSettings;
@@ -171,6 +172,18 @@ fn retry(reader: &mut Reader<'_>) -> Option<RetrySettings> {
     });
     let backoff = backoff(reader);
     let response_timeout = positive(reader, "upstream.response_timeout");
+    let echo = echo(reader);
+    let state = lane(reader, ["retry.state.attempts", "retry.state.wait"]);
+    let quota = lane(reader, ["retry.quota.attempts", "retry.quota.wait"]);
+    if let (Some(quota), Some(deadline), Some(patient)) = (quota, deadline, &deadline_for) {
+        let longest = patient.iter().map(|client| client.deadline).fold(deadline, Duration::max);
+        if quota.attempts > 0 && quota.wait >= longest {
+            let reason = "must be shorter than retry.deadline or a deadline of retry.deadline_for, or no replay fits";
+            reader.wrong("retry.quota.wait", reader.value("retry.quota.wait"), reason.to_owned());
+        }
+    }
+    let read_after_create = from_zero(reader, "retry.read_after_create");
+    let repeat_memory = from_zero(reader, "retry.repeat_memory");
     Some(RetrySettings {
         max_attempts: max_attempts?,
         deadline: deadline?,
@@ -178,7 +191,24 @@ fn retry(reader: &mut Reader<'_>) -> Option<RetrySettings> {
         statuses: statuses?,
         backoff: backoff?,
         response_timeout: response_timeout?,
+        echo: echo?,
+        state: state?,
+        quota: quota?,
+        read_after_create: read_after_create?,
+        repeat_memory: repeat_memory?,
     })
+}
+
+fn echo(reader: &mut Reader<'_>) -> Option<EchoSettings> {
+    let creates = reader.read("retry.echo.creates", |kind| reader::word(kind, &CREATES));
+    let others = reader.read("retry.echo.others", |kind| reader::word(kind, &OTHERS));
+    Some(EchoSettings { creates: creates?, others: others? })
+}
+
+fn lane(reader: &mut Reader<'_>, [attempts, wait]: [&str; 2]) -> Option<Lane> {
+    let attempts = reader.read(attempts, |kind| reader::whole(kind, 0..=u32::MAX));
+    let wait = positive(reader, wait);
+    Some(Lane { attempts: attempts?, wait: wait? })
 }
 
 fn deadline_for(reader: &mut Reader<'_>) -> Option<Vec<PatientClient>> {
@@ -246,6 +276,11 @@ fn automatic_memory_limit(root: &Path) -> u64 {
     cgroup::memory_limit(root).map_or(MEMORY_LIMIT, |limit| MEMORY_LIMIT.min(limit / 2))
 }
 
+/// A duration that may be zero, for not at all.
+fn from_zero(reader: &mut Reader<'_>, key: &str) -> Option<Duration> {
+    reader.read(key, |kind| reader::duration(kind, Duration::ZERO..=LONGEST))
+}
+
 fn positive(reader: &mut Reader<'_>, key: &str) -> Option<Duration> {
     reader.read(key, |kind| reader::duration(kind, SHORTEST..=LONGEST))
 }
@@ -291,6 +326,10 @@ const STATUSES: RangeInclusive<u16> = 400..=599;
 
 /// `retry.memory_limit = "auto"` where nothing smaller is imposed, in bytes.
 const MEMORY_LIMIT: u64 = 256 << 20;
+
+const CREATES: [(&str, Creates); 3] = [("verify", Creates::Verify), ("trust", Creates::Trust), ("pass", Creates::Pass)];
+
+const OTHERS: [(&str, Others); 2] = [("resolve", Others::Resolve), ("pass", Others::Pass)];
 
 const FORMATS: [(&str, Option<LogFormat>); 3] =
     [("auto", None), ("json", Some(LogFormat::Json)), ("text", Some(LogFormat::Text))];

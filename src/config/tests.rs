@@ -6,7 +6,7 @@ use super::keys::KEYS;
 use super::*;
 
 /// Written down apart from `default.toml`, so that neither changes alone.
-const DOCUMENTED: [(&str, &str); 38] = [
+const DOCUMENTED: [(&str, &str); 46] = [
     ("listen.address", r#""127.0.0.1:3128""#),
     ("listen.max_connections", "4096"),
     ("listen.header_timeout", r#""10s""#),
@@ -48,10 +48,18 @@ const DOCUMENTED: [(&str, &str); 38] = [
     ("retry.body_limit", r#""4MiB""#),
     ("retry.response_buffer", r#""8MiB""#),
     ("retry.memory_limit", r#""auto""#),
+    ("retry.repeat_memory", r#""5m""#),
+    ("retry.read_after_create", r#""0s""#),
     ("retry.backoff.initial", r#""2s""#),
     ("retry.backoff.factor", "2"),
     ("retry.backoff.max", r#""10s""#),
     ("retry.backoff.jitter", "0.5"),
+    ("retry.echo.creates", r#""verify""#),
+    ("retry.echo.others", r#""resolve""#),
+    ("retry.state.attempts", "0"),
+    ("retry.state.wait", r#""10s""#),
+    ("retry.quota.attempts", "0"),
+    ("retry.quota.wait", r#""2m""#),
     ("shutdown.grace", r#""25s""#),
     ("log.level", r#""info""#),
     ("log.format", r#""auto""#),
@@ -60,7 +68,7 @@ const DOCUMENTED: [(&str, &str); 38] = [
 /// A key, a valid value that differs from its default, the setting it becomes, and what that then is.
 type Change = (&'static str, &'static str, fn(&Settings) -> String, &'static str);
 
-const CHANGES: [Change; 38] = [
+const CHANGES: [Change; 46] = [
     ("listen.address", r#""[::1]:3129""#, |s| show(&s.listen.address), "[::1]:3129"),
     ("listen.max_connections", "1", |s| show(&s.listen.max_connections), "1"),
     ("listen.header_timeout", r#""11s""#, |s| show(&s.listen.header_timeout), "11s"),
@@ -107,10 +115,18 @@ const CHANGES: [Change; 38] = [
     ("retry.body_limit", r#""0B""#, |s| show(&s.bodies.request_limit), "0"),
     ("retry.response_buffer", r#""1B""#, |s| show(&s.bodies.response_buffer), "1"),
     ("retry.memory_limit", r#""3KiB""#, |s| show(&s.bodies.memory_limit), "3072"),
+    ("retry.repeat_memory", r#""0s""#, |s| show(&s.retry.repeat_memory), "0ns"),
+    ("retry.read_after_create", r#""10s""#, |s| show(&s.retry.read_after_create), "10s"),
     ("retry.backoff.initial", r#""1s""#, |s| show(&s.retry.backoff.initial()), "1s"),
     ("retry.backoff.factor", "1.5", |s| show(&s.retry.backoff.base(2)), "3s"),
     ("retry.backoff.max", r#""11s""#, |s| show(&s.retry.backoff.base(9)), "11s"),
     ("retry.backoff.jitter", "0", |s| show(&s.retry.backoff.jitter(1, 0.9)), "0ns"),
+    ("retry.echo.creates", r#""trust""#, |s| show(&s.retry.echo.creates), "Trust"),
+    ("retry.echo.others", r#""pass""#, |s| show(&s.retry.echo.others), "Pass"),
+    ("retry.state.attempts", "3", |s| show(&s.retry.state.attempts), "3"),
+    ("retry.state.wait", r#""4s""#, |s| show(&s.retry.state.wait), "4s"),
+    ("retry.quota.attempts", "2", |s| show(&s.retry.quota.attempts), "2"),
+    ("retry.quota.wait", r#""20s""#, |s| show(&s.retry.quota.wait), "20s"),
     ("shutdown.grace", r#""0s""#, |s| show(&s.shutdown_grace), "0ns"),
     ("log.level", r#""off""#, |s| show(&s.log.level), "None"),
     ("log.format", r#""json""#, |s| show(&s.log.format), "Some(Json)"),
@@ -371,6 +387,10 @@ fn a_wrong_value_is_shown_with_what_is_expected() {
         ("retry.backoff.factor", r#""two""#, "not a number"),
         ("retry.backoff.max", r#""1s""#, "max must not be shorter than initial"),
         ("retry.backoff.jitter", "1.5", "jitter must be between 0 and 1"),
+        ("retry.echo.creates", r#""maybe""#, "must be one of verify, trust, pass"),
+        ("retry.echo.others", "true", "must be one of resolve, pass"),
+        ("retry.state.attempts", "-1", "must be a whole number from 0 to 4294967295"),
+        ("retry.quota.wait", r#""0s""#, "must be at least 1ms"),
         ("log.level", r#""loud""#, "must be one of off, error, warn, info, debug, trace"),
         ("log.format", "true", "must be one of auto, json, text"),
         ("retry", "5", "it is a section, name the key inside it"),
@@ -378,6 +398,17 @@ fn a_wrong_value_is_shown_with_what_is_expected() {
     ] {
         assert_eq!(complaint(&set(&[&format!("{key}={value}")])), format!("`{key}` = {value} (--set): {want}"));
     }
+}
+
+/// Only where the lane is open does it matter.
+#[test]
+fn a_quota_wait_that_no_deadline_holds_is_refused() {
+    let wait = "retry.quota.wait=4m";
+    let want = "`retry.quota.wait` = \"4m\" (--set): must be shorter than retry.deadline or a deadline of retry.deadline_for, \
+                or no replay fits";
+    assert_eq!(complaint(&set(&["retry.quota.attempts=1", wait])), want);
+    assert!(Settings::load(&set(&["retry.quota.attempts=1", wait, "retry.deadline=5m"])).is_ok());
+    assert!(Settings::load(&set(&[wait])).is_ok());
 }
 
 /// Argument of `--set`, and the whole complaint.

@@ -15,6 +15,7 @@ pub(super) struct Families {
     pub(super) attempts: Counters<2>,
     pub(super) connections: Gauges<1>,
     pub(super) connections_total: Counters<2>,
+    pub(super) echoes: Counters<2>,
     pub(super) leaf_certificates: Counters<1>,
     pub(super) panics: IntCounter,
     pub(super) replay_memory: IntGauge,
@@ -56,6 +57,12 @@ impl Families {
                 "connections_total",
                 "Client connections that ended, by how.",
                 ["kind", "result"],
+            ),
+            echoes: Counters::register(
+                r,
+                "echoes_total",
+                "Answers to replays that may have come of an earlier send, by what was made of them.",
+                ["operation", "resolution"],
             ),
             leaf_certificates: Counters::register(
                 r,

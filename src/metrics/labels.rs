@@ -52,12 +52,26 @@ labels! {
         Sent => "sent",
     }
 
+    /// What became of an answer that may have been the echo of an earlier send.
+    pub enum EchoResolution {
+        /// Handed over as it was, and marked.
+        Passed => "passed",
+        /// A delete or transition whose end was reached: answered as its success.
+        Resolved => "resolved",
+        /// A create that exists: answered as its success because `retry.echo.creates` trusts it.
+        Trusted => "trusted",
+        /// A create that exists and was made since the first send: answered as its success.
+        Verified => "verified",
+    }
+
     /// How an opened request ended, as the program saw it. Each ends in exactly one.
     pub enum Fate {
         /// An answer under way was cut off.
         Broken => "broken",
         /// The client hung up first.
         ClientGone => "client_gone",
+        /// Success, read from the echo of an earlier send.
+        Echo => "echo",
         /// Attempts or deadline were used up.
         Exhausted => "exhausted",
         /// Success with the first attempt.
@@ -66,6 +80,8 @@ labels! {
         NotReplayable => "not_replayable",
         /// A final answer that is never replayed.
         Permanent => "permanent",
+        /// A client's own repeat of what was given up failed again; it is sent once.
+        Repeat => "repeat",
         /// Success after one replay or more.
         Replayed => "replayed",
     }
@@ -84,6 +100,12 @@ labels! {
     pub enum RetryReason {
         /// The attempt did not reach the service.
         NotSent => "not_sent",
+        /// A quota was used up, and `retry.quota` allows a replay.
+        Quota => "quota",
+        /// A read did not see what was just created, and `retry.read_after_create` allows a replay.
+        ReadLag => "read_lag",
+        /// The resource was in a passing state, and `retry.state` allows a replay.
+        State => "state",
         /// The service asked for time.
         Throttled => "throttled",
         /// The service or the network failed and may recover.
@@ -128,6 +150,7 @@ mod tests {
         check(ConnectionResult::ALL, ConnectionResult::as_str);
         check(ConnectionKind::ALL, ConnectionKind::as_str);
         check(Direction::ALL, Direction::as_str);
+        check(EchoResolution::ALL, EchoResolution::as_str);
         check(Fate::ALL, Fate::as_str);
         check(LeafResult::ALL, LeafResult::as_str);
         check(RetryReason::ALL, RetryReason::as_str);

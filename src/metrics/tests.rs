@@ -77,6 +77,7 @@ fn touched() -> Metrics {
     metrics.attempt("Jobs_CreateJob", CLASS);
     metrics.retry(&account, "Jobs_CreateJob", RetryReason::Throttled);
     metrics.stop("Jobs_CreateJob", STOP);
+    metrics.echo("Jobs_CreateJob", EchoResolution::Verified);
     metrics.throttled(&account, "ServerBusy");
     metrics.wait(WaitCause::RetryAfter, Duration::from_secs(5));
     metrics.state_refused("Pools_ResizePool", "PoolBeingResized");
@@ -106,6 +107,7 @@ fn each_event_counts_in_its_family_under_its_labels() {
         ("request_duration_seconds_bucket", &[operation, ("le", "2.5")], 1.0),
         ("attempts_total", &[operation, ("class", CLASS.as_str())], 1.0),
         ("retries_total", &[account, operation, ("reason", "throttled")], 1.0),
+        ("echoes_total", &[operation, ("resolution", "verified")], 1.0),
         ("stops_total", &[operation, ("reason", STOP.as_str())], 1.0),
         ("throttled_responses_total", &[account, ("code", "ServerBusy")], 1.0),
         ("wait_seconds_sum", &[("cause", "retry_after")], 5.0),
@@ -171,6 +173,7 @@ fn the_list_for_users_names_every_value_of_the_closed_labels() {
         ("connections", "kind", texts(ConnectionKind::ALL, ConnectionKind::as_str)),
         ("connections_total", "kind", texts(ConnectionKind::ALL, ConnectionKind::as_str)),
         ("connections_total", "result", texts(ConnectionResult::ALL, ConnectionResult::as_str)),
+        ("echoes_total", "resolution", texts(EchoResolution::ALL, EchoResolution::as_str)),
         ("leaf_certificates_total", "result", texts(LeafResult::ALL, LeafResult::as_str)),
         ("requests_total", "fate", texts(Fate::ALL, Fate::as_str)),
         ("retries_total", "reason", texts(RetryReason::ALL, RetryReason::as_str)),

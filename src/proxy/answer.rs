@@ -86,6 +86,19 @@ impl Answer {
         Ok(Self::Whole { head, data, trailers })
     }
 
+    /// An answer of which all is here.
+    pub(super) fn whole(head: Parts, data: Bytes) -> Self {
+        Self::Whole { head, data, trailers: None }
+    }
+
+    /// The body, where all of it is here.
+    pub(super) fn data(&self) -> Option<&Bytes> {
+        match self {
+            Self::Streaming { .. } => None,
+            Self::Whole { data, .. } => Some(data),
+        }
+    }
+
     /// The answer's head.
     pub(super) fn head(&self) -> &Parts {
         match self {
@@ -101,6 +114,13 @@ impl Answer {
         }
         let encoding = head.headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
         fault::code(&data[..data.len().min(fault::PREFIX_LIMIT)], encoding)
+    }
+
+    /// The head alone.
+    pub(super) fn into_head(self) -> Parts {
+        match self {
+            Self::Streaming { head, .. } | Self::Whole { head, .. } => head,
+        }
     }
 
     /// The answer for the client. Its record ends now, or with the stream.

@@ -3,19 +3,23 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use http::StatusCode;
+use http::header::DATE;
+use http::response::Parts;
+use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::answer::Answer;
 use super::held::ClientBody;
 use super::record::Record;
+use super::repeats::GivenUp;
 use super::template::Template;
 use crate::batch::credential::{self, Credential};
-use crate::metrics::labels::RetryReason;
+use crate::metrics::labels::{EchoResolution, RetryReason};
 use crate::retry::classify::Class;
+use crate::retry::echo::Window;
 use crate::retry::outcome::{Failure, Outcome, Transmission};
-use crate::retry::policy::{Situation, StopReason};
+use crate::retry::policy::{Earlier, LaneReplays, Origin, Situation, StopReason};
 use crate::retry::subject::Subject;
 use crate::shutdown::Drain;
 
@@ -27,8 +31,15 @@ pub(super) struct Exchange {
     deadline: Instant,
     fresh_until: Option<(Instant, Credential)>,
     pub(super) record: Record,
-    /// Whether a send that is over may have reached the service.
-    pub(super) reached: bool,
+    origin: Origin,
+    /// What the sends that are over may have done, those of a request that this one repeats included.
+    earlier: Earlier,
+    /// When the first send that may have been carried out began.
+    first_sent: Instant,
+    /// When that was by the service's clock.
+    window: Window,
+    lane_replays: LaneReplays,
+    lags_until: Option<Instant>,
     /// Why the attempt before this one got no answer, if it got none.
     failed: Option<Failure>,
     /// The last real answer that led to a replay.
@@ -48,7 +59,40 @@ impl Exchange {
     /// A request whose body is read and whose last answer is due at `deadline`.
     pub(super) fn begin(template: Template, subject: Subject, body: ClientBody, deadline: Instant, record: Record) -> Self {
         let fresh_until = fresh_until(&template);
-        Self { template, subject, body, deadline, fresh_until, record, reached: false, failed: None, answered: None }
+        Self {
+            template,
+            subject,
+            body,
+            deadline,
+            fresh_until,
+            record,
+            origin: Origin::Program,
+            earlier: Earlier::Nothing,
+            first_sent: Instant::now(),
+            window: Window::default(),
+            lane_replays: LaneReplays::default(),
+            lags_until: None,
+            failed: None,
+            answered: None,
+        }
+    }
+
+    /// It is the client's own repeat of one that was given up and left this.
+    pub(super) fn repeats(&mut self, left: GivenUp) {
+        self.origin = Origin::Repeat;
+        self.earlier = left.earlier;
+        self.first_sent = left.first_sent;
+        self.window = left.window;
+    }
+
+    /// Whether it is the client's own repeat of one that was given up.
+    pub(super) fn is_repeat(&self) -> bool {
+        self.origin == Origin::Repeat
+    }
+
+    /// It reads what was created so short a time ago that it may not be seen until `until`.
+    pub(super) fn lags(&mut self, until: Option<Instant>) {
+        self.lags_until = until;
     }
 
     pub(super) fn situation(&self, drain: &Drain) -> Situation {
@@ -56,7 +100,10 @@ impl Exchange {
             subject: self.subject,
             body: self.body.replayable(),
             attempts: self.record.attempts(),
-            reached: self.reached,
+            origin: self.origin,
+            earlier: self.earlier,
+            lane_replays: self.lane_replays,
+            lags_until: self.lags_until.map(Instant::into_std),
             now: Instant::now().into_std(),
             deadline: self.deadline.into_std(),
             drain_by: drain.gone_at().map(Instant::into_std),
@@ -71,12 +118,41 @@ impl Exchange {
         if self.subject.reads_file() { self.deadline.min(Instant::now() + FILE_STREAMS_AFTER) } else { self.deadline }
     }
 
+    /// A send begins.
+    pub(super) fn sending(&mut self) {
+        if self.earlier < Earlier::MayHaveLanded {
+            self.first_sent = Instant::now();
+            self.window = Window::default();
+        }
+    }
+
+    /// An answer with this head came.
+    pub(super) fn observe(&mut self, headers: &HeaderMap) {
+        let date = headers.get(DATE).and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
+        if let Some(date) = date {
+            self.window.observe(date, self.first_sent.elapsed());
+        }
+    }
+
+    /// When, by the service's clock, what this request creates can have been created.
+    pub(super) fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// What is left to the client's own repeat, once the request is given up after `attempt`.
+    pub(super) fn leaves(&self, attempt: &Attempt, class: Class) -> GivenUp {
+        let earlier = self.earlier.max(attempt.may_have_done(class));
+        GivenUp { earlier, first_sent: self.first_sent, window: self.window }
+    }
+
     /// Keeps what a later attempt may have to fall back on. A stale connection says nothing that was not true before.
-    pub(super) fn remember(&mut self, attempt: Attempt) {
+    pub(super) fn remember(&mut self, attempt: Attempt, class: Class) {
         if attempt.met_stale_connection() {
             return;
         }
-        self.reached |= !matches!(attempt, Attempt::Failed { transmission: Transmission::NotSent, .. });
+        self.earlier = self.earlier.max(attempt.may_have_done(class));
+        self.lane_replays.state += u32::from(class == Class::State);
+        self.lane_replays.quota += u32::from(class == Class::Quota);
         match attempt {
             Attempt::Answered { answer, .. } => {
                 self.failed = None;
@@ -84,6 +160,11 @@ impl Exchange {
             }
             Attempt::Failed { failure, .. } => self.failed = Some(failure),
         }
+    }
+
+    /// Whether a send that is over reached the service.
+    pub(super) fn has_reached(&self) -> bool {
+        self.earlier > Earlier::Nothing
     }
 
     /// The attempt before this one.
@@ -124,10 +205,20 @@ impl Exchange {
         );
     }
 
+    pub(super) fn log_echo(&self, resolution: EchoResolution, head: &Parts) {
+        info!(
+            operation = self.record.operation(),
+            account = %self.record.account(),
+            attempts = self.record.attempts(),
+            resolution = resolution.as_str(),
+            request_id = head.headers.get("request-id").and_then(|value| value.to_str().ok()),
+            client_request_id = self.client_request_id(),
+            "an answer that an earlier send may have brought about"
+        );
+    }
+
     fn client_request_id(&self) -> Option<&str> {
-        let headers = self.template.headers();
-        let id = headers.get("client-request-id").or_else(|| headers.get("x-ms-client-request-id"))?;
-        id.to_str().ok()
+        self.template.request_id()?.to_str().ok()
     }
 }
 
@@ -140,9 +231,22 @@ impl Attempt {
             (_, attempt) if attempt.met_stale_connection() => return None,
             (_, Self::Failed { failure: Failure::Truncated, .. }) => RetryReason::Truncated,
             (Class::NotSent, _) => RetryReason::NotSent,
+            (Class::Quota, _) => RetryReason::Quota,
+            (Class::ReadLag, _) => RetryReason::ReadLag,
+            (Class::State, _) => RetryReason::State,
             (Class::Throttled, _) => RetryReason::Throttled,
             _ => RetryReason::Transient,
         })
+    }
+
+    /// What the send may have done, now that it ended like this.
+    fn may_have_done(&self, class: Class) -> Earlier {
+        match (self, class) {
+            (Self::Failed { transmission: Transmission::NotSent, .. }, _) => Earlier::Nothing,
+            // These say what stood in the way.
+            (_, Class::Permanent | Class::Quota | Class::ReadLag | Class::State) => Earlier::Refused,
+            _ => Earlier::MayHaveLanded,
+        }
     }
 
     pub(super) fn outcome(&self) -> Outcome<'_> {

@@ -12,11 +12,13 @@ use uuid::Uuid;
 
 use super::BodySettings;
 use super::answer::{Answer, CutShort, ReadLimits};
+use super::creations::Creations;
 use super::error::Trouble;
 use super::exchange::{Attempt, Exchange};
 use super::headers::strip_hop_by_hop;
 use super::held::{ClientBody, Holding, Memory};
 use super::record::Record;
+use super::repeats::Repeats;
 use super::route::Target;
 use super::stream::AnswerBody;
 use super::template::Template;
@@ -25,6 +27,7 @@ use crate::batch::operation::Idempotency;
 use crate::metrics::labels::{Fate, Side};
 use crate::metrics::{Account, Metrics};
 use crate::retry::classify::Class;
+use crate::retry::echo;
 use crate::retry::outcome::{Failure, Transmission};
 use crate::retry::policy::{Decision, RetryPolicy, StopReason, WaitCause, server_timeout};
 use crate::retry::retry_after;
@@ -35,13 +38,15 @@ use crate::upstream::Upstream;
 /// Sends the requests of opened connections on.
 #[derive(Clone, Debug)]
 pub(super) struct Forwarder {
-    upstream: Upstream,
-    policy: RetryPolicy,
-    bodies: BodySettings,
-    body_idle_timeout: Duration,
+    pub(super) upstream: Upstream,
+    pub(super) policy: RetryPolicy,
+    pub(super) bodies: BodySettings,
+    pub(super) body_idle_timeout: Duration,
     holding: Holding,
-    metrics: Metrics,
-    drain: Drain,
+    repeats: Repeats,
+    creations: Creations,
+    pub(super) metrics: Metrics,
+    pub(super) drain: Drain,
 }
 
 /// Where the requests of a connection go.
@@ -67,7 +72,9 @@ impl Forwarder {
     ) -> Self {
         let memory = Memory::new(bodies.memory_limit, metrics.clone());
         let holding = Holding { memory, limit: bodies.request_limit, idle: client_idle_timeout };
-        Self { upstream, policy, bodies, body_idle_timeout, holding, metrics, drain }
+        let repeats = Repeats::new(policy.repeat_memory());
+        let creations = Creations::new(policy.read_after_create());
+        Self { upstream, policy, bodies, body_idle_timeout, holding, repeats, creations, metrics, drain }
     }
 
     /// Gets `request` answered. Dropping the future, as hyper does when the client hangs up, ends waits and sends nothing more.
@@ -97,7 +104,11 @@ impl Forwarder {
             );
         };
         let deadline = Instant::now() + self.policy.deadline_for(template.user_agent());
-        let exchange = Exchange::begin(template, subject, body, deadline, record);
+        let mut exchange = Exchange::begin(template, subject, body, deadline, record);
+        if let Some(left) = self.repeats.recall(&exchange.template, || exchange.body.whole()) {
+            exchange.repeats(left);
+        }
+        exchange.lags(self.creations.lags_until(&endpoint.target, exchange.template.path()));
         self.replay(exchange, &endpoint.target).await
     }
 
@@ -109,6 +120,9 @@ impl Forwarder {
             self.count(&exchange, &attempt, verdict.class);
             let stop = match verdict.decision {
                 Decision::Deliver => return self.deliver(exchange, attempt, verdict.class, target),
+                Decision::Echo(resolution) => {
+                    return self.settle(exchange, attempt, resolution, verdict.class, target).await;
+                }
                 Decision::Stop(reason) => Some(reason),
                 Decision::Replay { after, cause } => {
                     exchange.log_replay(&attempt, verdict.class, after);
@@ -116,12 +130,12 @@ impl Forwarder {
                 }
             };
             if let Some(reason) = stop {
-                return self.give_up(exchange, attempt, reason, target);
+                return self.give_up(exchange, attempt, reason, verdict.class, target).await;
             }
             if let Some(reason) = attempt.retry_reason(verdict.class) {
                 self.metrics.retry(exchange.record.account(), exchange.record.operation(), reason);
             }
-            exchange.remember(attempt);
+            exchange.remember(attempt, verdict.class);
         }
     }
 
@@ -129,6 +143,7 @@ impl Forwarder {
     async fn attempt(&self, exchange: &mut Exchange) -> Attempt {
         let limit = self.policy.attempt_limit(&exchange.situation(&self.drain), server_timeout(exchange.template.query()));
         let request = exchange.template.request(exchange.body.next());
+        exchange.sending();
         let attempt = match self.upstream.send(request, limit).await {
             Ok(response) => self.read(exchange, response).await,
             Err(error) => {
@@ -142,8 +157,9 @@ impl Forwarder {
         attempt
     }
 
-    async fn read(&self, exchange: &Exchange, response: Response<Incoming>) -> Attempt {
+    async fn read(&self, exchange: &mut Exchange, response: Response<Incoming>) -> Attempt {
         self.metrics.upstream_response(exchange.record.account(), response.status());
+        exchange.observe(response.headers());
         let limits = ReadLimits {
             buffer: self.bodies.response_buffer,
             idle: self.body_idle_timeout,
@@ -181,7 +197,14 @@ impl Forwarder {
     }
 
     /// Hands the attempt's answer over.
-    fn deliver(&self, exchange: Exchange, attempt: Attempt, class: Class, target: &Target) -> Response<AnswerBody> {
+    pub(super) fn deliver(
+        &self,
+        exchange: Exchange,
+        attempt: Attempt,
+        class: Class,
+        target: &Target,
+    ) -> Response<AnswerBody> {
+        self.end(&exchange, class, target);
         let fate = match (class, &attempt) {
             (Class::Success, _) if exchange.record.attempts() > 1 => Fate::Replayed,
             (Class::Success, _) => Fate::FirstTry,
@@ -198,21 +221,32 @@ impl Forwarder {
 
     /// Hands over what there is: the last answer, or the proxy's own. An older refusal would hide a write that may have landed, so it is
     /// given for safe operations only.
-    fn give_up(
+    async fn give_up(
         &self,
         mut exchange: Exchange,
         attempt: Attempt,
         reason: StopReason,
+        class: Class,
         target: &Target,
     ) -> Response<AnswerBody> {
         let fate = match reason {
             StopReason::Attempts | StopReason::Deadline | StopReason::Shutdown => Fate::Exhausted,
             StopReason::Body | StopReason::Operation | StopReason::Signature | StopReason::Token => Fate::NotReplayable,
+            StopReason::Repeat => Fate::Repeat,
         };
         exchange.log_give_up(&attempt, reason);
         self.metrics.stop(exchange.record.operation(), reason);
+        if let Some(hold) = self.policy.hold(&exchange.situation(&self.drain), reason) {
+            // Cut short or not, what is handed over stays the same.
+            let _ = self.wait(&mut exchange, hold, WaitCause::Backoff).await;
+        }
+        // Only now: a client that hung up is not remembered.
+        if reason != StopReason::Shutdown {
+            let left = exchange.leaves(&attempt, class);
+            self.repeats.remember(&exchange.template, exchange.body.whole().as_ref(), left);
+        }
         // A refusal that only a replay met says that the credential grew old on the way: the client never saw a reason for it.
-        let refused = attempt.is_credential_refusal() && exchange.reached;
+        let refused = attempt.is_credential_refusal() && exchange.has_reached();
         match if refused { exchange.recall() } else { attempt } {
             Attempt::Answered { answer, .. } => self.hand_over(answer, fate, exchange.record),
             Attempt::Failed { failure, transmission } => match exchange.answered.take() {
@@ -224,7 +258,20 @@ impl Forwarder {
         }
     }
 
-    fn hand_over(&self, answer: Answer, fate: Fate, record: Record) -> Response<AnswerBody> {
+    /// What is remembered of a request that got its answer.
+    pub(super) fn end(&self, exchange: &Exchange, class: Class, target: &Target) {
+        if exchange.is_repeat() {
+            self.repeats.forget(&exchange.template, exchange.body.whole().as_ref());
+        }
+        if class == Class::Success && self.creations.are_kept() {
+            let body = exchange.body.whole().unwrap_or_default();
+            for path in echo::created(&exchange.subject, exchange.template.path(), &body) {
+                self.creations.remember(target, &path);
+            }
+        }
+    }
+
+    pub(super) fn hand_over(&self, answer: Answer, fate: Fate, record: Record) -> Response<AnswerBody> {
         let status = record.proxy_status(fate, None);
         let mut response = answer.into_response(self.body_idle_timeout, record, fate);
         append_proxy_status(&mut response, &status);

@@ -169,6 +169,14 @@ impl ClientBody {
         }
     }
 
+    /// All of it, where it is held.
+    pub(super) fn whole(&self) -> Option<Bytes> {
+        match self {
+            Self::Held(held) => Some(held.data.clone()),
+            Self::Streamed(_) | Self::Spent => None,
+        }
+    }
+
     /// Whether it can be sent a second time.
     pub(super) fn replayable(&self) -> Replayable {
         match self {

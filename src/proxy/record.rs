@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::metrics::labels::Fate;
+use crate::metrics::labels::{EchoResolution, Fate};
 use crate::metrics::{Account, Metrics};
 use crate::retry::subject::Subject;
 
@@ -17,6 +17,7 @@ pub(super) struct Record {
     started: Instant,
     attempts: u32,
     waited: Duration,
+    echo: Option<EchoResolution>,
     finished: bool,
 }
 
@@ -26,7 +27,16 @@ impl Record {
     /// A request that just arrived.
     pub(super) fn begin(metrics: Metrics, account: Account, subject: &Subject) -> Self {
         let operation = subject.name();
-        Self { metrics, account, operation, started: Instant::now(), attempts: 0, waited: Duration::ZERO, finished: false }
+        Self {
+            metrics,
+            account,
+            operation,
+            started: Instant::now(),
+            attempts: 0,
+            waited: Duration::ZERO,
+            echo: None,
+            finished: false,
+        }
     }
 
     /// Another send.
@@ -44,11 +54,18 @@ impl Record {
         self.attempts
     }
 
+    /// What was made of an answer that may have come of an earlier send.
+    pub(super) fn echoed(&mut self, echo: EchoResolution) {
+        self.metrics.echo(self.operation, echo);
+        self.echo = Some(echo);
+    }
+
     /// The value of `Proxy-Status` (RFC 9209); `error` is one of its types, where the proxy itself answers.
     pub(super) fn proxy_status(&self, fate: Fate, error: Option<&str>) -> String {
         let error = error.map(|error| format!("; error={error}")).unwrap_or_default();
+        let echo = self.echo.map(|echo| format!("; echo={}", echo.as_str())).unwrap_or_default();
         let (attempts, fate, waited) = (self.attempts, fate.as_str(), self.waited.as_secs_f64());
-        format!("batch-retry-proxy{error}; attempts={attempts}; fate={fate}; waited={waited:.1}")
+        format!("batch-retry-proxy{error}; attempts={attempts}; fate={fate}; waited={waited:.1}{echo}")
     }
 
     pub(super) fn account(&self) -> &Account {

@@ -1,6 +1,6 @@
 //! A request as it is sent, every time: what the client signed goes out byte for byte.
 
-use http::header::{COOKIE, HOST, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, COOKIE, HOST, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
@@ -70,6 +70,36 @@ impl Template {
         *request.headers_mut() = self.headers.clone();
         *request.extensions_mut() = self.extensions.clone();
         request
+    }
+
+    /// A read in the client's name of something else on the same account. Only for a credential that is no signature over the request.
+    pub(super) fn read(&self, target: &str) -> Option<Request<RequestBody>> {
+        let mut parts = self.uri.clone().into_parts();
+        parts.path_and_query = Some(target.parse().ok()?);
+        let mut headers = HeaderMap::new();
+        for name in [HOST, USER_AGENT, AUTHORIZATION] {
+            if let Some(value) = self.headers.get(&name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let mut request = Request::new(RequestBody::empty());
+        *request.uri_mut() = Uri::from_parts(parts).ok()?;
+        *request.headers_mut() = headers;
+        Some(request)
+    }
+
+    /// The id that the client gave this call and gives its own repeats of it.
+    pub(super) fn request_id(&self) -> Option<&HeaderValue> {
+        self.headers.get("client-request-id").or_else(|| self.headers.get("x-ms-client-request-id"))
+    }
+
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.uri.path()
     }
 
     pub(super) fn method(&self) -> &Method {

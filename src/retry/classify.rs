@@ -6,6 +6,7 @@
 //! | `Throttled` | 429; 503 with a hint or a throttle code | the service asks for time |
 //! | `State`, `Quota` | 409 with a code that clears by itself | delivered and counted |
 //! | `Transient` | `retry.statuses`; lost connections, timeouts, cut answers; for safe operations any 5xx but 501 and 505 | may have been carried out |
+//! | `ReadLag` | 404 to a read of what was just created | reads may not have caught up |
 //! | `NotSent` | no connection was made, or the pooled one was dead | certainly not carried out |
 //! | `Permanent` | everything else | never replayed |
 //!
@@ -27,6 +28,8 @@ pub enum Class {
     Permanent,
     /// A quota is used up; clears in minutes or hours.
     Quota,
+    /// What was just created is not seen yet by reads.
+    ReadLag,
     /// The resource is in a state that clears by itself.
     State,
     /// The operation succeeded.
@@ -37,8 +40,17 @@ pub enum Class {
     Transient,
 }
 
+/// Whether reads are taken to see what was created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// They do.
+    Current,
+    /// What the request asks for was created so short a time ago that a 404 may be wrong.
+    MayLag,
+}
+
 /// The class of `outcome`, where `statuses` are those worth a replay.
-pub fn classify(subject: &Subject, outcome: &Outcome<'_>, statuses: &[StatusCode]) -> Class {
+pub fn classify(subject: &Subject, outcome: &Outcome<'_>, statuses: &[StatusCode], reading: Reading) -> Class {
     match *outcome {
         Outcome::Failed { failure, transmission } => classify_failure(failure, transmission),
         Outcome::Responded { status, hint, fault } => {
@@ -52,6 +64,7 @@ pub fn classify(subject: &Subject, outcome: &Outcome<'_>, statuses: &[StatusCode
                 409 if kind == FaultKind::StateClears => Class::State,
                 // On anything but a create the thing being deleted is the request's own target: nothing to wait for.
                 409 if kind == FaultKind::BeingDeleted && subject.creates() => Class::State,
+                404 if reading == Reading::MayLag && subject.idempotency() == Idempotency::Safe => Class::ReadLag,
                 _ if listed => Class::Transient,
                 // Not implemented and HTTP version not supported do not pass with time.
                 501 | 505 => Class::Permanent,
@@ -79,6 +92,7 @@ impl Class {
             Self::NotSent => "not_sent",
             Self::Permanent => "permanent",
             Self::Quota => "quota",
+            Self::ReadLag => "read_lag",
             Self::State => "state",
             Self::Success => "success",
             Self::Throttled => "throttled",

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::outcome::{Failure, Outcome};
-use super::policy::{Decision, Replayable, RetryPolicy, Situation, StopReason, Verdict};
+use super::policy::{Decision, Earlier, LaneReplays, Origin, Replayable, RetryPolicy, Situation, StopReason, Verdict};
 use super::subject::Subject;
 use crate::batch::credential::Credential;
 
@@ -36,7 +36,7 @@ pub struct Enquiry<'p> {
 pub enum Circumstance {
     /// The body was too large to hold.
     BodyStreamed,
-    /// An earlier send reached the service.
+    /// An earlier send reached the service and may have been carried out.
     Reached,
     /// The Shared Key signature is as old as it may get.
     SignatureOld,
@@ -94,7 +94,7 @@ impl Enquiry<'_> {
         let plain = self.without_deadline(1);
         let situation = match circumstance {
             Circumstance::BodyStreamed => Situation { body: Replayable::Streamed, ..plain },
-            Circumstance::Reached => Situation { reached: true, ..plain },
+            Circumstance::Reached => Situation { earlier: Earlier::MayHaveLanded, ..plain },
             Circumstance::SignatureOld => {
                 Situation { fresh_until: Some((self.now, Credential::SharedKeySignature)), ..plain }
             }
@@ -156,7 +156,7 @@ impl Enquiry<'_> {
                     }
                 }
                 Decision::Stop(reason) => return (sends, Some(reason)),
-                Decision::Deliver => return (sends, None),
+                Decision::Deliver | Decision::Echo(_) => return (sends, None),
             }
         }
         (sends, None)
@@ -181,7 +181,11 @@ impl Enquiry<'_> {
             subject: self.subject,
             body: Replayable::Held,
             attempts,
-            reached: false,
+            origin: Origin::Program,
+            earlier: Earlier::Nothing,
+            // All sends end the same way, so each but the first was allowed by the same lane.
+            lane_replays: LaneReplays { state: attempts.saturating_sub(1), quota: attempts.saturating_sub(1) },
+            lags_until: None,
             now: self.now + elapsed,
             deadline: self.now + self.deadline,
             drain_by: None,

@@ -10,7 +10,12 @@
 //! end. A token from the account's budget will be asked last of all, because one spent on a replay that is then refused starves the next.
 //!
 //! A 401 or 403 met only after a send that reached the service stops too: the credential grew old on the way, and the answer before it is
-//! the client's.
+//! the client's. An answer that may be the echo of an earlier send is judged by [`super::echo`].
+//!
+//! Three lanes are closed unless the settings open them: a `State` and a `Quota` refusal, which say that nothing was done, are replayed after
+//! waits of their own, and a 404 to a read of what was just created is replayed until reads are taken to have caught up.
+//!
+//! A client's own repeat of what was given up is sent once: the client replays by itself, and replays of replays multiply.
 //!
 //! `wait = max(hint, backoff, the operation's minimum interval) + jitter`. A wait of our own is shortened to fit the deadline once more, but
 //! a hint is obeyed or the replaying ends at once: the client gets the service's own answer, not a late error.
@@ -21,7 +26,8 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 
 use super::backoff::ExponentialBackoff;
-use super::classify::{Class, classify};
+use super::classify::{Class, Reading, classify};
+use super::echo::{EchoSettings, Resolution};
 use super::outcome::{Failure, Outcome};
 use super::subject::Subject;
 use crate::batch::credential::Credential;
@@ -42,6 +48,25 @@ pub struct RetrySettings {
     pub backoff: ExponentialBackoff,
     /// Until the answer's head, where a replay may follow (`upstream.response_timeout`).
     pub response_timeout: Duration,
+    /// What becomes of echoes (`retry.echo.*`).
+    pub echo: EchoSettings,
+    /// Replays of a 409 that clears by itself (`retry.state.*`).
+    pub state: Lane,
+    /// Replays of a 409 for a quota that is used up (`retry.quota.*`).
+    pub quota: Lane,
+    /// How long a 404 to a read of what was just created is replayed (`retry.read_after_create`); zero for not at all.
+    pub read_after_create: Duration,
+    /// How long a request given up on is remembered (`retry.repeat_memory`); zero for not at all.
+    pub repeat_memory: Duration,
+}
+
+/// Replays of a refusal that says that nothing was done, at waits of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// Replays at most; none closes the lane.
+    pub attempts: u32,
+    /// The wait before each, jitter not counted.
+    pub wait: Duration,
 }
 
 /// A client that waits longer than most.
@@ -68,8 +93,14 @@ pub struct Situation {
     pub body: Replayable,
     /// Sends made so far; those that met a stale pooled connection do not count.
     pub attempts: u32,
-    /// Whether a send before this one may have reached the service.
-    pub reached: bool,
+    /// Whose request it is.
+    pub origin: Origin,
+    /// What the sends before this one may have done.
+    pub earlier: Earlier,
+    /// Replays that a lane allowed so far.
+    pub lane_replays: LaneReplays,
+    /// Until when a 404 may be a read that has not caught up with a create, where there was one.
+    pub lags_until: Option<Instant>,
     /// The monotonic clock.
     pub now: Instant,
     /// When the whole request must have its last answer.
@@ -80,6 +111,35 @@ pub struct Situation {
     pub fresh_until: Option<(Instant, Credential)>,
     /// Chance, from 0 up to 1.
     pub entropy: f64,
+}
+
+/// What sends that are over may have done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Earlier {
+    /// There were none, or nothing of them left.
+    Nothing,
+    /// They reached the service, which refused them without doing anything.
+    Refused,
+    /// They may have been carried out. A throttled one counts: a create answered 429 has been seen to land.
+    MayHaveLanded,
+}
+
+/// Whose request it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The program's.
+    Program,
+    /// The client's own repeat of one that was given up.
+    Repeat,
+}
+
+/// How many replays the lanes have allowed for a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneReplays {
+    /// After `State` refusals.
+    pub state: u32,
+    /// After `Quota` refusals.
+    pub quota: u32,
 }
 
 /// Whether a request's body can be sent a second time.
@@ -106,6 +166,8 @@ pub struct Verdict {
 pub enum Decision {
     /// Hand the answer to the client.
     Deliver,
+    /// It may be the echo of an earlier send: find out, and hand over what it comes to.
+    Echo(Resolution),
     /// Send again.
     Replay {
         /// How long from now.
@@ -137,6 +199,8 @@ pub enum StopReason {
     Deadline,
     /// A second execution could do harm.
     Operation,
+    /// It is a client's own repeat of what was given up.
+    Repeat,
     /// The process will be gone before the wait ends.
     Shutdown,
     /// The Shared Key signature would be stale.
@@ -155,8 +219,31 @@ impl RetryPolicy {
 
     /// Judges the outcome of an attempt.
     pub fn decide(&self, at: &Situation, outcome: &Outcome<'_>) -> Verdict {
-        let class = classify(&at.subject, outcome, &self.settings.statuses);
+        let class = classify(&at.subject, outcome, &self.settings.statuses, at.reading());
         Verdict { class, decision: self.decide_class(class, at, outcome) }
+    }
+
+    /// How long to keep back what was given up, so that a client that tries again at once does not do so faster than this proxy would. The
+    /// bulk helpers of the Python SDKs send addtaskcollection again without a wait for as long as it fails.
+    pub fn hold(&self, at: &Situation, reason: StopReason) -> Option<Duration> {
+        let backoff = &self.settings.backoff;
+        let hot = at.subject.creates_collection() && reason == StopReason::Repeat;
+        hot.then(|| backoff.base(at.attempts) + backoff.jitter(at.attempts, at.entropy))
+    }
+
+    /// How long to wait for an answer that is asked for only to understand another.
+    pub fn lookup_limit(&self, at: &Situation) -> Duration {
+        self.settings.response_timeout.min(at.deadline.saturating_duration_since(at.now))
+    }
+
+    /// How long a request given up on is remembered.
+    pub fn repeat_memory(&self) -> Duration {
+        self.settings.repeat_memory
+    }
+
+    /// How long a read may lag behind a create.
+    pub fn read_after_create(&self) -> Duration {
+        self.settings.read_after_create
     }
 
     /// How long to wait for the head of the answer to the next attempt: the service's own limit, `server_timeout` where the request names
@@ -164,6 +251,7 @@ impl RetryPolicy {
     pub fn attempt_limit(&self, at: &Situation, server_timeout: Option<Duration>) -> Option<Duration> {
         let replay_may_follow = at.subject.idempotency() != Idempotency::NonIdempotent
             && at.body == Replayable::Held
+            && at.origin == Origin::Program
             && at.attempts + 1 < self.settings.max_attempts.get();
         let limit = server_timeout.map_or(self.settings.response_timeout, |timeout| timeout + SERVER_TIMEOUT_MARGIN);
         replay_may_follow.then(|| limit.min(at.deadline.saturating_duration_since(at.now)))
@@ -180,11 +268,19 @@ impl RetryPolicy {
             Outcome::Responded { hint, .. } => hint,
             Outcome::Failed { .. } => None,
         };
-        if at.reached && is_credential_refusal(outcome) {
+        if at.earlier > Earlier::Nothing && is_credential_refusal(outcome) {
             return Decision::Stop(at.stale_credential());
         }
+        if let Some(resolution) = self.echo(at, outcome) {
+            return Decision::Echo(resolution);
+        }
         let harmless = match (class, at.subject.idempotency()) {
-            (Class::Success | Class::Permanent | Class::State | Class::Quota, _) => return Decision::Deliver,
+            (Class::Success | Class::Permanent, _) => return Decision::Deliver,
+            (Class::State, _) if self.settings.state.attempts == 0 => return Decision::Deliver,
+            (Class::Quota, _) if self.settings.quota.attempts == 0 => return Decision::Deliver,
+            // Refused, and nothing done: that it may be sent again is what the lane was opened for.
+            (Class::State | Class::Quota | Class::ReadLag, _) if at.origin == Origin::Repeat => return Decision::Deliver,
+            (Class::State | Class::Quota | Class::ReadLag, _) => true,
             (Class::NotSent, _) | (Class::Throttled | Class::Transient, Idempotency::Idempotent | Idempotency::Safe) => true,
             (Class::Throttled, Idempotency::NonIdempotent) => hint.is_some(),
             (Class::Transient, Idempotency::NonIdempotent) => false,
@@ -195,23 +291,48 @@ impl RetryPolicy {
         if at.body == Replayable::Streamed {
             return Decision::Stop(StopReason::Body);
         }
-        let Outcome::Failed { failure: Failure::StaleConnection, .. } = outcome else {
-            return self.decide_wait(at, outcome, hint);
-        };
-        // The service never saw it and did nothing wrong: take another connection at once.
-        Decision::Replay { after: Duration::ZERO, cause: WaitCause::Backoff }
+        if matches!(outcome, Outcome::Failed { failure: Failure::StaleConnection, .. }) {
+            // The service never saw it and did nothing wrong: take another connection at once.
+            return Decision::Replay { after: Duration::ZERO, cause: WaitCause::Backoff };
+        }
+        if at.origin == Origin::Repeat {
+            return Decision::Stop(StopReason::Repeat);
+        }
+        self.decide_wait(class, at, outcome, hint)
     }
 
-    fn decide_wait(&self, at: &Situation, outcome: &Outcome<'_>, hint: Option<Duration>) -> Decision {
+    /// What to do with an answer that an earlier send may have brought about.
+    fn echo(&self, at: &Situation, outcome: &Outcome<'_>) -> Option<Resolution> {
+        let Outcome::Responded { status, fault, .. } = *outcome else { return None };
+        if at.earlier != Earlier::MayHaveLanded {
+            return None;
+        }
+        self.settings.echo.resolution(&at.subject, status, fault)
+    }
+
+    fn decide_wait(&self, class: Class, at: &Situation, outcome: &Outcome<'_>, hint: Option<Duration>) -> Decision {
         let most = match outcome {
             // A name that does not exist will not exist in two seconds; the second try covers a resolver's hiccup.
             Outcome::Failed { failure: Failure::DnsNotFound, .. } => self.settings.max_attempts.get().min(2),
             Outcome::Failed { .. } | Outcome::Responded { .. } => self.settings.max_attempts.get(),
         };
-        if at.attempts >= most {
+        let lane = match class {
+            Class::State => Some((self.settings.state, at.lane_replays.state)),
+            Class::Quota => Some((self.settings.quota, at.lane_replays.quota)),
+            _ => None,
+        };
+        if at.attempts >= most || lane.is_some_and(|(lane, replays)| replays >= lane.attempts) {
             return Decision::Stop(StopReason::Attempts);
         }
-        let Some(after) = self.wait(at, hint) else { return Decision::Stop(StopReason::Deadline) };
+        let wait = match (lane, class, at.lags_until) {
+            (Some((lane, _)), _, _) => self.wait(at, Some(hint.unwrap_or_default().max(lane.wait))),
+            // The last read is made when reads are taken to have caught up.
+            (None, Class::ReadLag, Some(until)) => {
+                self.wait(at, hint).map(|wait| wait.min(until.saturating_duration_since(at.now)))
+            }
+            (None, _, _) => self.wait(at, hint),
+        };
+        let Some(after) = wait else { return Decision::Stop(StopReason::Deadline) };
         let ends = at.now + after;
         if at.drain_by.is_some_and(|gone| ends >= gone) {
             return Decision::Stop(StopReason::Shutdown);
@@ -241,6 +362,11 @@ impl RetryPolicy {
 // === impl Situation ===
 
 impl Situation {
+    /// Whether what is read may have been made too short a time ago to be seen.
+    fn reading(&self) -> Reading {
+        if self.lags_until.is_some_and(|until| self.now < until) { Reading::MayLag } else { Reading::Current }
+    }
+
     fn stale_credential(&self) -> StopReason {
         match self.fresh_until {
             Some((_, Credential::SharedKeySignature)) => StopReason::Signature,
@@ -274,6 +400,7 @@ impl StopReason {
             Self::Body => "body",
             Self::Deadline => "deadline",
             Self::Operation => "operation",
+            Self::Repeat => "repeat",
             Self::Shutdown => "shutdown",
             Self::Signature => "signature",
             Self::Token => "token",

@@ -26,8 +26,17 @@ pub(super) fn explain(settings: &Settings, enquiry: &Enquiry<'_>, case: &Case<'_
     let (decision, why) = (words::decision(verdict.decision, waits), words::why(&enquiry.subject, outcome, verdict));
     text += &format!("\ndecision     {decision}: {why}\n");
     let after_a_send = enquiry.under(Circumstance::Reached, outcome);
-    if verdict.decision == Decision::Deliver && after_a_send != Decision::Deliver {
-        text += "later        met by a replay only, it says that the credential grew old: the program gets the answer before it\n";
+    match after_a_send {
+        Decision::Echo(resolution) => {
+            text += &format!(
+                "later        met by a replay, an earlier send may have brought it about: {}\n",
+                words::echo(resolution)
+            );
+        }
+        Decision::Stop(_) if verdict.decision == Decision::Deliver => {
+            text += "later        met by a replay only, it says that the credential grew old: the program gets the answer before it\n";
+        }
+        _ => {}
     }
     if matches!(verdict.decision, Decision::Replay { after, .. } if !after.is_zero()) {
         text += &overview::waits(&schedule, "it");
@@ -42,7 +51,7 @@ fn steps(settings: &Settings, enquiry: &Enquiry<'_>, case: &Case<'_>) -> Vec<(&'
     let idempotency = words::idempotency(enquiry.subject.idempotency());
     let mut steps = Vec::new();
     match with_time {
-        Decision::Deliver => {
+        Decision::Deliver | Decision::Echo(_) => {
             steps.push(("operation", "not asked: nothing of this class is replayed".to_owned()));
             return steps;
         }

@@ -3,6 +3,7 @@
 use http::Method;
 
 use super::{Asking, words};
+use crate::batch::echo::{self, Echo};
 use crate::batch::operation::{Era, Idempotency, Kind, Operation, OperationTable, Verb};
 use crate::retry::explain::{Case, Enquiry, Schedule};
 use crate::retry::policy::Decision;
@@ -10,7 +11,7 @@ use crate::retry::subject::Subject;
 
 /// The whole page.
 pub(super) fn page(asking: &Asking<'_>) -> String {
-    [INTRODUCTION.to_owned(), operations(asking), outcomes(asking), waits(asking)].concat()
+    [INTRODUCTION.to_owned(), operations(asking), outcomes(asking), echoes(), waits(asking)].concat()
 }
 
 /// A row for each operation, and for requests that are none.
@@ -77,6 +78,23 @@ fn outcomes(asking: &Asking<'_>) -> String {
     text
 }
 
+/// A row for each operation that can meet an echo.
+fn echoes() -> String {
+    let mut text = ECHOES.to_owned();
+    for operation in OperationTable::all() {
+        let codes = |wanted| {
+            let codes = Echo::all(operation).filter(|(_, echo)| *echo == wanted).map(|(code, _)| code);
+            codes.collect::<Vec<_>>().join(", ")
+        };
+        let [reached, exists, ambiguous] = [Echo::Reached, Echo::Exists, Echo::Ambiguous].map(codes);
+        if let Some(success) = echo::success(operation) {
+            let success = if reached.is_empty() && exists.is_empty() { String::new() } else { success.as_u16().to_string() };
+            text += &format!("| {} | {success} | {reached} | {exists} | {ambiguous} |\n", operation.name);
+        }
+    }
+    text
+}
+
 /// An operation of each sort that the rules tell apart.
 fn sorts() -> Vec<(String, &'static Operation)> {
     let first = |heading: &str, wanted: fn(&Operation) -> bool| {
@@ -126,6 +144,18 @@ fn verb_of(decision: Decision) -> String {
     }
 }
 
+const ECHOES: &str = "
+## Echoes
+
+What an answer to a replay means after an earlier send that may have landed; a first answer is never rewritten. An answer of the third column
+is handed over as a success with the status of the second (`retry.echo.others`), one of the fourth where it is proved or trusted
+(`retry.echo.creates`). All others here, and a `412 ConditionNotMet` to any write, are passed on and marked in `Proxy-Status`. In the answer to
+addtaskcollection each task of the request that is refused with `TaskExists` is judged like a create.
+
+| operation | success | the wanted end is reached | it exists | only marked |
+|---|---|---|---|---|
+";
+
 /// No operation has it.
 const UNLISTED_PATH: &str = "/";
 
@@ -134,7 +164,7 @@ const INTRODUCTION: &str = "\
 
 What the proxy decides about the first send of a request whose body is held and whose credential is fresh. `replay`: it is sent again, after
 a wait. `deliver`: the program gets the answer. `stop (reason)`: another send would be worth it but must not be; the program gets what there
-is. Later sends also end with `attempts`, `deadline`, `signature`, `token` or `shutdown`.
+is. Later sends also end with `attempts`, `deadline`, `signature`, `token` or `shutdown`; what their answers may be echoes of is below.
 
 `batch-retry-proxy explain METHOD TARGET` says why, for one request and the settings in force. This page is what
 `batch-retry-proxy explain --all` prints with the default settings.

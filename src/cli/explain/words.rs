@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use crate::batch::operation::{Era, FIRST_VERSION, Idempotency, Kind, NEWEST_VERSION, Presence};
 use crate::retry::classify::Class;
+use crate::retry::echo::{Creates, Resolution};
 use crate::retry::explain::{Case, Range, Schedule, Shape};
 use crate::retry::outcome::{Failure, Outcome};
 use crate::retry::policy::{Decision, StopReason, Verdict};
@@ -57,6 +58,7 @@ pub(super) fn class(class: Class) -> &'static str {
         Class::NotSent => "certainly not carried out",
         Class::Permanent => "final: another try would not mend it",
         Class::Quota => "a quota is used up; it clears in minutes or hours",
+        Class::ReadLag => "what was just created may not be seen yet",
         Class::State => "a passing state of the resource refuses the request",
         Class::Success => "it succeeded",
         Class::Throttled => "the service asks for time",
@@ -68,6 +70,7 @@ pub(super) fn class(class: Class) -> &'static str {
 pub(super) fn decision(decision: Decision, waits: Option<Range<Duration>>) -> String {
     match decision {
         Decision::Deliver => "deliver".to_owned(),
+        Decision::Echo(resolution) => echo(resolution),
         Decision::Replay { after, .. } if after.is_zero() => "replay at once".to_owned(),
         Decision::Replay { after, .. } => {
             format!("replay after {}", waits.map_or_else(|| duration(after), |waits| range(waits, duration)))
@@ -76,10 +79,32 @@ pub(super) fn decision(decision: Decision, waits: Option<Range<Duration>>) -> St
     }
 }
 
+/// What is made of an answer that an earlier send may have brought about.
+pub(super) fn echo(resolution: Resolution) -> String {
+    match resolution {
+        Resolution::Collection(Creates::Pass) => "tasks that exist stay refused".to_owned(),
+        Resolution::Collection(Creates::Trust) => "tasks of the request that exist become successes".to_owned(),
+        Resolution::Collection(Creates::Verify) => {
+            "tasks of the request that a bearer client's GET shows to be made since become successes".to_owned()
+        }
+        Resolution::Pass => "passed on and marked".to_owned(),
+        Resolution::Resolve(status) => format!("a success, {}", status.as_u16()),
+        Resolution::Trust(status) => format!("a success, {}, as retry.echo.creates trusts it", status.as_u16()),
+        Resolution::Verify(status) => {
+            format!(
+                "a success, {}, if a bearer client's GET shows that it was made since; else passed on and marked",
+                status.as_u16()
+            )
+        }
+    }
+}
+
 /// Why the verdict is what it is.
 pub(super) fn why(subject: &Subject, outcome: &Outcome<'_>, verdict: Verdict) -> &'static str {
     match (verdict.decision, verdict.class, subject.idempotency()) {
         (Decision::Stop(reason), class, _) => stop(reason, class),
+        (Decision::Echo(_), _, _) => "an earlier send may have brought it about",
+        (Decision::Replay { .. }, Class::State | Class::Quota, _) => "nothing was done, and the settings open this lane",
         (Decision::Deliver, class, _) => final_answer(class, outcome),
         (Decision::Replay { .. }, Class::NotSent, _) => "nothing was sent, so nothing was carried out",
         (Decision::Replay { .. }, Class::Throttled, Idempotency::NonIdempotent) => "Batch refused it and named the wait",
@@ -99,6 +124,7 @@ fn stop(reason: StopReason, class: Class) -> &'static str {
             "twice could do harm, and without a named wait it may have been carried out"
         }
         (StopReason::Operation, _) => "it may have been carried out, and twice could do harm",
+        (StopReason::Repeat, _) => "it is the client's own repeat of what was given up",
         (StopReason::Shutdown, _) => "the proxy will be gone before the wait ends",
         (StopReason::Signature, _) => "the signature would be stale",
         (StopReason::Token, _) => "the token would have expired",

@@ -70,7 +70,7 @@ fn an_answer_has_the_class_of_its_status_hint_and_code() {
         (get(), 404, None, Some("ServerBusy"), Class::Permanent),
     ] {
         assert_eq!(
-            classify(&subject, &responded(status, hint, fault), &statuses()),
+            classify(&subject, &responded(status, hint, fault), &statuses(), Reading::Current),
             want,
             "{} {status} {fault:?}",
             subject.name()
@@ -101,7 +101,7 @@ fn a_failure_has_the_class_of_what_may_have_been_sent() {
     ] {
         let outcome = Outcome::Failed { failure, transmission };
         for subject in [get(), put(), reboot()] {
-            assert_eq!(classify(&subject, &outcome, &statuses()), want, "{failure:?} {transmission:?}");
+            assert_eq!(classify(&subject, &outcome, &statuses(), Reading::Current), want, "{failure:?} {transmission:?}");
         }
     }
 }
@@ -110,7 +110,27 @@ fn a_failure_has_the_class_of_what_may_have_been_sent() {
 fn a_status_taken_from_the_list_is_permanent_and_one_added_is_transient() {
     let none: [StatusCode; 0] = [];
     for status in [408, 429, 500, 503] {
-        assert_eq!(classify(&put(), &responded(status, Some(1), None), &none), Class::Permanent, "{status}");
+        assert_eq!(
+            classify(&put(), &responded(status, Some(1), None), &none, Reading::Current),
+            Class::Permanent,
+            "{status}"
+        );
     }
-    assert_eq!(classify(&put(), &responded(404, None, None), &[StatusCode::NOT_FOUND]), Class::Transient);
+    assert_eq!(classify(&put(), &responded(404, None, None), &[StatusCode::NOT_FOUND], Reading::Current), Class::Transient);
+}
+
+/// Only a read, and only while what it asks for may not be seen yet.
+#[test]
+fn a_404_to_a_read_of_what_was_just_created_may_be_a_read_that_lags() {
+    let head = Subject::of(&Method::HEAD, "/pools/p");
+    for (subject, status, reading, want) in [
+        (get(), 404, Reading::MayLag, Class::ReadLag),
+        (head, 404, Reading::MayLag, Class::ReadLag),
+        (get(), 404, Reading::Current, Class::Permanent),
+        (put(), 404, Reading::MayLag, Class::Permanent),
+        (get(), 410, Reading::MayLag, Class::Permanent),
+        (get(), 503, Reading::MayLag, Class::Transient),
+    ] {
+        assert_eq!(classify(&subject, &responded(status, None, None), &statuses(), reading), want, "{status} {reading:?}");
+    }
 }

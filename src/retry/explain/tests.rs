@@ -4,7 +4,8 @@ use http::{Method, StatusCode};
 
 use super::*;
 use crate::retry::backoff::ExponentialBackoff;
-use crate::retry::policy::RetrySettings;
+use crate::retry::echo::{Creates, EchoSettings, Others};
+use crate::retry::policy::{Lane, RetrySettings};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -16,6 +17,11 @@ fn policy(max_attempts: u32, jitter: f64) -> RetryPolicy {
         statuses: [408, 429, 500, 502, 503, 504].map(|code| StatusCode::from_u16(code).unwrap()).to_vec(),
         backoff: ExponentialBackoff::new(2 * SECOND, 2.0, 10 * SECOND, jitter).unwrap(),
         response_timeout: 35 * SECOND,
+        echo: EchoSettings { creates: Creates::Verify, others: Others::Resolve },
+        state: Lane { attempts: 0, wait: 10 * SECOND },
+        quota: Lane { attempts: 0, wait: 120 * SECOND },
+        read_after_create: Duration::ZERO,
+        repeat_memory: 300 * SECOND,
     })
 }
 

@@ -1,6 +1,7 @@
 use http::Method;
 use proptest::prelude::*;
 
+use super::super::echo::{Creates, Others};
 use super::super::outcome::Transmission;
 use super::*;
 
@@ -17,6 +18,11 @@ fn settings() -> RetrySettings {
         statuses: [408, 429, 500, 502, 503, 504].map(|code| StatusCode::from_u16(code).unwrap()).to_vec(),
         backoff: ExponentialBackoff::new(2 * SECOND, 2.0, 10 * SECOND, 0.5).unwrap(),
         response_timeout: 35 * SECOND,
+        echo: EchoSettings { creates: Creates::Verify, others: Others::Resolve },
+        state: Lane { attempts: 0, wait: 10 * SECOND },
+        quota: Lane { attempts: 0, wait: 120 * SECOND },
+        read_after_create: Duration::ZERO,
+        repeat_memory: 300 * SECOND,
     }
 }
 
@@ -47,7 +53,10 @@ fn first(subject: Subject) -> Situation {
         subject,
         body: Replayable::Held,
         attempts: 1,
-        reached: false,
+        origin: Origin::Program,
+        earlier: Earlier::Nothing,
+        lane_replays: LaneReplays::default(),
+        lags_until: None,
         now,
         deadline: now + 50 * SECOND,
         drain_by: None,
@@ -173,9 +182,9 @@ fn a_credential_refused_only_on_a_replay_is_not_delivered() {
     at.fresh_until = Some((at.now + 60 * SECOND, Credential::SharedKeySignature));
     for status in [401, 403] {
         // The first send, or the first after connections that could not be made: the client's own fault.
-        at.reached = false;
+        at.earlier = Earlier::Nothing;
         assert_eq!(policy().decide(&at, &responded(status, None)).decision, Decision::Deliver);
-        at.reached = true;
+        at.earlier = Earlier::Refused;
         assert_eq!(policy().decide(&at, &responded(status, None)).decision, Decision::Stop(StopReason::Signature));
     }
 }
@@ -311,5 +320,116 @@ proptest! {
                 prop_assert!(demanded.max(2 * SECOND) + SECOND > Duration::from_millis(left_ms));
             }
         }
+    }
+}
+
+fn coded(status: u16, fault: &'static str) -> Outcome<'static> {
+    Outcome::Responded { status: StatusCode::from_u16(status).unwrap(), hint: None, fault: Some(fault) }
+}
+
+/// A first answer is never rewritten, nor one after sends that the service refused without doing anything.
+#[test]
+fn an_echo_is_looked_for_only_after_a_send_that_may_have_landed() {
+    let ok = |status| StatusCode::from_u16(status).unwrap();
+    let delete = subject(Method::DELETE, "/jobs/j");
+    let resize = subject(Method::POST, "/pools/p/resize");
+    let collection = subject(Method::POST, "/jobs/j/addtaskcollection");
+    for (subject, outcome, want) in [
+        (delete, coded(404, "JobNotFound"), Decision::Echo(Resolution::Resolve(ok(202)))),
+        (idempotent(), coded(409, "JobExists"), Decision::Echo(Resolution::Verify(ok(201)))),
+        (resize, coded(409, "PoolBeingResized"), Decision::Echo(Resolution::Pass)),
+        (non_idempotent(), coded(409, "NodeBeingRebooted"), Decision::Echo(Resolution::Pass)),
+        (collection, responded(200, None), Decision::Echo(Resolution::Collection(Creates::Verify))),
+        (subject(Method::PUT, "/jobs/j"), coded(412, "ConditionNotMet"), Decision::Echo(Resolution::Pass)),
+        (safe(), coded(404, "JobNotFound"), Decision::Deliver),
+    ] {
+        for earlier in [Earlier::Nothing, Earlier::Refused, Earlier::MayHaveLanded] {
+            let at = Situation { earlier, attempts: 2, ..first(subject) };
+            let want = if earlier == Earlier::MayHaveLanded { want } else { Decision::Deliver };
+            assert_eq!(policy().decide(&at, &outcome).decision, want, "{} {earlier:?}", subject.name());
+        }
+    }
+    // What may be an own resize is not waited for, even where the lane is open.
+    let open = RetryPolicy::new(RetrySettings { state: Lane { attempts: 3, wait: 10 * SECOND }, ..settings() });
+    let at = Situation { earlier: Earlier::MayHaveLanded, attempts: 2, ..first(resize) };
+    assert_eq!(open.decide(&at, &coded(409, "PoolBeingResized")).decision, Decision::Echo(Resolution::Pass));
+}
+
+/// Closed by default; open, they wait as long as they say, inside the deadline, and as often as they say.
+#[test]
+fn lanes_replay_what_clears_by_itself_where_the_settings_open_them() {
+    let lane = Lane { attempts: 2, wait: 12 * SECOND };
+    let open = RetryPolicy::new(RetrySettings { state: lane, quota: lane, ..settings() });
+    let patch = subject(Method::PATCH, "/pools/p");
+    for (subject, outcome) in [
+        (patch, coded(409, "PoolBeingResized")),
+        (non_idempotent(), coded(409, "NodeBeingStarted")),
+        (idempotent(), coded(409, "JobBeingDeleted")),
+        (idempotent(), coded(409, "ActiveJobAndScheduleQuotaReached")),
+    ] {
+        let used = |replays| LaneReplays { state: replays, quota: replays };
+        let at = |replays| Situation {
+            lane_replays: used(replays),
+            attempts: replays + 1,
+            earlier: if replays > 0 { Earlier::Refused } else { Earlier::Nothing },
+            ..first(subject)
+        };
+        assert_eq!(policy().decide(&at(0), &outcome).decision, Decision::Deliver);
+        assert_eq!(open.decide(&at(0), &outcome).decision, own(12 * SECOND));
+        assert_eq!(open.decide(&at(1), &outcome).decision, own(12 * SECOND));
+        assert_eq!(open.decide(&at(2), &outcome).decision, Decision::Stop(StopReason::Attempts));
+        let late = Situation { deadline: at(0).now + 12 * SECOND, ..at(0) };
+        assert_eq!(open.decide(&late, &outcome).decision, Decision::Stop(StopReason::Deadline));
+        let repeat = Situation { origin: Origin::Repeat, ..at(0) };
+        assert_eq!(open.decide(&repeat, &outcome).decision, Decision::Deliver);
+        let streamed = Situation { body: Replayable::Streamed, ..at(0) };
+        assert_eq!(open.decide(&streamed, &outcome).decision, Decision::Stop(StopReason::Body));
+    }
+}
+
+/// By backoff, the last time at the end of the window, and then the 404 is the client's.
+#[test]
+fn a_read_that_may_lag_is_replayed_until_it_no_longer_may() {
+    let at = first(safe());
+    let lagging = |left| Situation { lags_until: Some(at.now + left), ..at };
+    for (left, want) in [(5 * SECOND, own(2 * SECOND)), (SECOND, own(SECOND)), (Duration::ZERO, Decision::Deliver)] {
+        assert_eq!(policy().decide(&lagging(left), &responded(404, None)).decision, want, "{left:?}");
+    }
+    let verdict = policy().decide(&lagging(SECOND), &responded(404, None));
+    assert_eq!(verdict.class, Class::ReadLag);
+}
+
+/// The client replays by itself. A dead pooled connection is no send.
+#[test]
+fn a_repeat_is_sent_once() {
+    for (subject, outcome, want) in [
+        (safe(), responded(503, None), Decision::Stop(StopReason::Repeat)),
+        (safe(), responded(429, Some(SECOND)), Decision::Stop(StopReason::Repeat)),
+        (safe(), failed(Failure::ConnectRefused, Transmission::NotSent), Decision::Stop(StopReason::Repeat)),
+        (non_idempotent(), responded(503, None), Decision::Stop(StopReason::Operation)),
+        (safe(), responded(200, None), Decision::Deliver),
+        (safe(), responded(404, None), Decision::Deliver),
+        (safe(), failed(Failure::StaleConnection, Transmission::NotSent), own(Duration::ZERO)),
+    ] {
+        let at = Situation { origin: Origin::Repeat, ..first(subject) };
+        assert_eq!(policy().decide(&at, &outcome).decision, want, "{outcome:?}");
+    }
+    let at = Situation { origin: Origin::Repeat, attempts: 0, ..first(safe()) };
+    assert_eq!(policy().attempt_limit(&at, None), None, "no replay follows, so the client's patience decides");
+}
+
+/// Only the operation that the bulk helpers loop on, and only where no wait came before.
+#[test]
+fn a_repeat_of_addtaskcollection_is_held_for_its_backoff() {
+    let collection = subject(Method::POST, "/jobs/j/addtaskcollection");
+    for (subject, reason, want) in [
+        (collection, StopReason::Repeat, Some(3 * SECOND)),
+        (collection, StopReason::Attempts, None),
+        (collection, StopReason::Deadline, None),
+        (idempotent(), StopReason::Repeat, None),
+        (safe(), StopReason::Repeat, None),
+    ] {
+        let at = Situation { entropy: 1.0, ..first(subject) };
+        assert_eq!(policy().hold(&at, reason), want, "{} {reason:?}", subject.name());
     }
 }

@@ -1,0 +1,232 @@
+//! Answers that an earlier send may have brought about: found out, and handed over as what they come to.
+//!
+//! What may be an echo and what the settings want made of it is decided in [`crate::retry::echo`]. Here the service is asked, where proof is
+//! wanted, and the answer is written: Batch's own head with the status of the operation's success, or the answer as it was, marked.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use flate2::read::GzDecoder;
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, TRAILER,
+    TRANSFER_ENCODING,
+};
+use http::response::Parts;
+use http::{Method, Response, StatusCode};
+use hyper::ext::ReasonPhrase;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::answer::{Answer, ReadLimits};
+use super::exchange::{Attempt, Exchange};
+use super::forward::Forwarder;
+use super::route::Target;
+use super::stream::AnswerBody;
+use crate::metrics::labels::{EchoResolution, Fate};
+use crate::retry::classify::Class;
+use crate::retry::echo::collection::Existing;
+use crate::retry::echo::{Creates, Lookup, Resolution, is_bearer};
+use crate::retry::outcome::{Failure, Outcome, Transmission};
+use crate::retry::policy::Situation;
+use crate::retry::subject::Subject;
+
+// === impl Forwarder ===
+
+impl Forwarder {
+    /// Ends a request whose answer may be an echo.
+    pub(super) async fn settle(
+        &self,
+        mut exchange: Exchange,
+        attempt: Attempt,
+        resolution: Resolution,
+        class: Class,
+        target: &Target,
+    ) -> Response<AnswerBody> {
+        let (status, made_of) = match resolution {
+            Resolution::Collection(creates) => {
+                return self.settle_collection(exchange, attempt, creates, class, target).await;
+            }
+            Resolution::Pass => return self.pass(exchange, attempt, class, target),
+            Resolution::Resolve(status) => (status, EchoResolution::Resolved),
+            Resolution::Trust(status) => (status, EchoResolution::Trusted),
+            Resolution::Verify(status) if self.verifies(&mut exchange).await => (status, EchoResolution::Verified),
+            Resolution::Verify(_) => return self.pass(exchange, attempt, class, target),
+        };
+        let Attempt::Answered { answer, .. } = attempt else { return self.deliver(exchange, attempt, class, target) };
+        let answer = Answer::whole(success(answer.into_head(), status), Bytes::new());
+        self.hand_over_echo(exchange, answer, made_of, target)
+    }
+
+    /// Hands over what is an echo for sure.
+    fn hand_over_echo(
+        &self,
+        mut exchange: Exchange,
+        answer: Answer,
+        made_of: EchoResolution,
+        target: &Target,
+    ) -> Response<AnswerBody> {
+        exchange.log_echo(made_of, answer.head());
+        self.end(&exchange, Class::Success, target);
+        exchange.record.echoed(made_of);
+        self.hand_over(answer, Fate::Echo, exchange.record)
+    }
+
+    /// Hands the answer over as it is, marked.
+    fn pass(&self, mut exchange: Exchange, attempt: Attempt, class: Class, target: &Target) -> Response<AnswerBody> {
+        if let Attempt::Answered { answer, .. } = &attempt {
+            exchange.log_echo(EchoResolution::Passed, answer.head());
+        }
+        exchange.record.echoed(EchoResolution::Passed);
+        self.deliver(exchange, attempt, class, target)
+    }
+
+    /// Judges the results of addtaskcollection, where tasks of the request may have been made by an earlier send.
+    async fn settle_collection(
+        &self,
+        mut exchange: Exchange,
+        attempt: Attempt,
+        creates: Creates,
+        class: Class,
+        target: &Target,
+    ) -> Response<AnswerBody> {
+        let text = match &attempt {
+            Attempt::Answered { answer, .. } => plain_text(answer),
+            Attempt::Failed { .. } => None,
+        };
+        let existing = text.as_deref().and_then(|text| Existing::of(&exchange.body.whole()?, text));
+        let (Some(text), Some(existing)) = (text, existing) else {
+            return self.deliver(exchange, attempt, class, target);
+        };
+        let (ours, made_of) = match creates {
+            Creates::Pass => return self.pass(exchange, attempt, class, target),
+            Creates::Trust => (existing, EchoResolution::Trusted),
+            Creates::Verify => (self.verifies_tasks(&mut exchange, &existing).await, EchoResolution::Verified),
+        };
+        let rewritten = if ours.count() > 0 { ours.as_successes(&text) } else { None };
+        match (rewritten, attempt) {
+            (Some(rewritten), Attempt::Answered { answer, .. }) => {
+                let answer = Answer::whole(rewritten_head(answer.into_head(), rewritten.len()), Bytes::from(rewritten));
+                self.hand_over_echo(exchange, answer, made_of, target)
+            }
+            (_, attempt) => self.pass(exchange, attempt, class, target),
+        }
+    }
+
+    /// Whether what a create was refused for was made since our first send.
+    async fn verifies(&self, exchange: &mut Exchange) -> bool {
+        let template = &exchange.template;
+        if !is_bearer(template.headers()) {
+            return false;
+        }
+        let body = exchange.body.whole().unwrap_or_default();
+        let Some(lookup) = Lookup::of(&exchange.subject, template.path(), template.query(), &body) else { return false };
+        let Some(found) = self.look_up(exchange, &lookup.target).await else { return false };
+        lookup.proves(&found, exchange.window())
+    }
+
+    /// Those of the tasks that were made since our first send.
+    async fn verifies_tasks(&self, exchange: &mut Exchange, existing: &Existing) -> Existing {
+        let template = &exchange.template;
+        let target = existing.lookup(template.path(), template.query()).filter(|_| is_bearer(template.headers()));
+        let list = match target {
+            Some(target) => self.look_up(exchange, &target).await,
+            None => None,
+        };
+        existing.proved_by(&list.unwrap_or_default(), exchange.window())
+    }
+
+    /// Reads something in the client's name, once.
+    async fn look_up(&self, exchange: &mut Exchange, target: &str) -> Option<Bytes> {
+        let request = exchange.template.read(target)?;
+        let subject = Subject::of(&Method::GET, request.uri().path());
+        let situation = Situation { subject, ..exchange.situation(&self.drain) };
+        let limit = self.policy.lookup_limit(&situation);
+        let deadline = Instant::now() + limit;
+        let response = match self.upstream.send(request, Some(limit)).await {
+            Ok(response) => response,
+            Err(error) => {
+                debug!(%error, "what exists could not be looked up");
+                self.metrics.upstream_error(error.failure);
+                return None;
+            }
+        };
+        let status = response.status();
+        self.metrics.upstream_response(exchange.record.account(), status);
+        exchange.observe(response.headers());
+        let limits = ReadLimits { buffer: self.bodies.response_buffer, idle: self.body_idle_timeout, stream_at: deadline };
+        let read = Answer::read(response, &Method::GET, limits).await;
+        let outcome = match &read {
+            Ok(_) => Outcome::Responded { status, hint: None, fault: None },
+            Err(_) => Outcome::Failed { failure: Failure::Truncated, transmission: Transmission::Sent },
+        };
+        self.metrics.attempt(subject.name(), self.policy.decide(&situation, &outcome).class);
+        read.ok().filter(|_| status == StatusCode::OK)?.data().cloned()
+    }
+}
+
+/// The head of a success without a body, made of a refusal's: what tells of the request stays, what tells of the refusal goes.
+fn success(mut head: Parts, status: StatusCode) -> Parts {
+    head.status = status;
+    head.extensions.remove::<ReasonPhrase>();
+    head.headers =
+        without(&head.headers, &[CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, TRAILER, TRANSFER_ENCODING]);
+    if status != StatusCode::NO_CONTENT {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    head
+}
+
+/// The head of an answer whose body was exchanged for one of `length` bytes.
+fn rewritten_head(mut head: Parts, length: usize) -> Parts {
+    head.headers = without(&head.headers, &[CONTENT_LENGTH, CONTENT_ENCODING, TRAILER, TRANSFER_ENCODING]);
+    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    head
+}
+
+/// The fields but for these, in their order.
+fn without(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers.iter().filter(|(name, _)| !names.contains(name)) {
+        kept.append(name.clone(), value.clone());
+    }
+    kept
+}
+
+/// The text of an answer read whole, unpacked where it came packed.
+fn plain_text(answer: &Answer) -> Option<String> {
+    let data = answer.data()?;
+    match answer.head().headers.get(CONTENT_ENCODING).map(|coding| coding.as_bytes().trim_ascii()) {
+        None => String::from_utf8(data.to_vec()).ok(),
+        Some(coding) if coding.eq_ignore_ascii_case(b"gzip") => {
+            let mut text = String::new();
+            GzDecoder::new(&data[..]).take(UNPACKED_LIMIT).read_to_string(&mut text).ok()?;
+            Some(text)
+        }
+        Some(_) => None,
+    }
+}
+
+/// The answer to a hundred tasks has under 100 KiB.
+const UNPACKED_LIMIT: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_made_of_a_refusal_keeps_what_tells_of_the_request() {
+        let refusal = Response::builder()
+            .status(409)
+            .header("server", "Batch")
+            .header("content-length", "77")
+            .header("request-id", "1")
+            .header("content-type", "application/json")
+            .header("retry-after", "9")
+            .header("date", "today");
+        let (head, ()) = refusal.body(()).unwrap().into_parts();
+        let made = success(head.clone(), StatusCode::ACCEPTED);
+        let fields: Vec<_> = made.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(fields, [("server", "Batch"), ("request-id", "1"), ("date", "today"), ("content-length", "0")]);
+        assert!(!success(head, StatusCode::NO_CONTENT).headers.contains_key("content-length"));
+    }
+}

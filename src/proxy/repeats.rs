@@ -1,0 +1,189 @@
+//! Requests that were given up on: what a client sends again by itself is recognised and sent once.
+//!
+//! No SDK can be told to stop retrying, but every SDK sends its own retry byte for byte, the request id and the signature included. Replayed
+//! as if it were new it would multiply the client's tries with the proxy's. Requests that carry neither an id nor a signature are never
+//! remembered: the same bytes may well be another call.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use moka::sync::Cache;
+use ring::digest::{Context, SHA256};
+use tokio::time::Instant;
+
+use super::template::Template;
+use crate::retry::echo::Window;
+use crate::retry::policy::Earlier;
+
+/// The memory of what was given up.
+#[derive(Clone, Debug)]
+pub(super) struct Repeats {
+    /// `None` where nothing is to be remembered.
+    cache: Option<Cache<RepeatKey, GivenUp>>,
+}
+
+/// A request as its repeat shows it, without keeping it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct RepeatKey([u8; 32]);
+
+/// What the sends of a request that was given up leave to its repeat.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GivenUp {
+    /// What they may have done.
+    pub(super) earlier: Earlier,
+    /// When the first of them that may have been carried out began.
+    pub(super) first_sent: Instant,
+    /// When that was by the service's clock.
+    pub(super) window: Window,
+}
+
+// === impl Repeats ===
+
+impl Repeats {
+    /// Remembers for `memory`.
+    pub(super) fn new(memory: Duration) -> Self {
+        let cache = || Cache::builder().max_capacity(MOST).time_to_live(memory).build();
+        Self { cache: (!memory.is_zero()).then(cache) }
+    }
+
+    /// What was left by the request that this one repeats.
+    pub(super) fn recall(&self, template: &Template, body: impl FnOnce() -> Option<Bytes>) -> Option<GivenUp> {
+        let cache = self.cache.as_ref()?;
+        // In good times nothing was given up, and no request is hashed.
+        if cache.entry_count() == 0 {
+            return None;
+        }
+        cache.get(&RepeatKey::of(template, body().as_ref())?)
+    }
+
+    /// Remembers that this request was given up.
+    pub(super) fn remember(&self, template: &Template, body: Option<&Bytes>, left: GivenUp) {
+        if let (Some(cache), Some(key)) = (&self.cache, RepeatKey::of(template, body)) {
+            cache.insert(key, left);
+            // Counts it at once, which `recall` relies on.
+            cache.run_pending_tasks();
+        }
+    }
+
+    /// Forgets a request that got its answer.
+    pub(super) fn forget(&self, template: &Template, body: Option<&Bytes>) {
+        if let (Some(cache), Some(key)) = (&self.cache, RepeatKey::of(template, body)) {
+            cache.invalidate(&key);
+            cache.run_pending_tasks();
+        }
+    }
+}
+
+// === impl RepeatKey ===
+
+impl RepeatKey {
+    /// The key of a request that a repeat can be told by; `body` is `None` where it is not held.
+    fn of(template: &Template, body: Option<&Bytes>) -> Option<Self> {
+        let authorization = template.headers().get(AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
+        let id = template.request_id();
+        // A signature is over a date and a length: with the body, and only with it, it tells one call from another.
+        let signed = authorization.get(..SHARED_KEY.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(SHARED_KEY));
+        if id.is_none() && !(signed && body.is_some()) {
+            return None;
+        }
+        let mut context = Context::new(&SHA256);
+        let uri = template.uri();
+        for part in [
+            template.method().as_str().as_bytes(),
+            uri.authority().map(|authority| authority.as_str().as_bytes()).unwrap_or_default(),
+            uri.path_and_query().map(|target| target.as_str().as_bytes()).unwrap_or_default(),
+            authorization,
+            id.map(|id| id.as_bytes()).unwrap_or_default(),
+            body.map(Bytes::as_ref).unwrap_or_default(),
+        ] {
+            // With its length, so that no two lists of parts look alike.
+            context.update(&(part.len() as u64).to_le_bytes());
+            context.update(part);
+        }
+        let digest = context.finish();
+        digest.as_ref().try_into().ok().map(Self)
+    }
+}
+
+/// More requests than this given up within minutes are an outage, in which forgetting the oldest does little harm: 100 bytes each.
+const MOST: u64 = 10_000;
+
+/// Begins `SharedKey` and `SharedKeyLite`.
+const SHARED_KEY: &[u8] = b"SharedKey";
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::super::route::Target;
+    use super::*;
+
+    fn template(method: &str, target: &str, fields: &[(&'static str, &'static str)]) -> Template {
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        Template::new(request.body(()).unwrap().into_parts().0, &Target::new("acct.example", 443)).unwrap()
+    }
+
+    fn given_up() -> GivenUp {
+        GivenUp { earlier: Earlier::MayHaveLanded, first_sent: Instant::now(), window: Window::default() }
+    }
+
+    const SIGNED: (&str, &str) = ("authorization", "SharedKey a:b");
+    const BEARER: (&str, &str) = ("authorization", "Bearer t");
+    const ID: (&str, &str) = ("client-request-id", "1");
+
+    #[test]
+    fn only_the_same_bytes_are_a_repeat() {
+        let body = Bytes::from_static(b"{}");
+        let repeats = Repeats::new(Duration::from_secs(300));
+        let first = template("POST", "/jobs?a=1", &[SIGNED, ID]);
+        repeats.remember(&first, Some(&body), given_up());
+        let other = Bytes::from_static(b"[]");
+        for (repeat, body, want) in [
+            (template("POST", "/jobs?a=1", &[SIGNED, ID]), Some(&body), true),
+            (template("POST", "/jobs?a=1", &[SIGNED, ID, ("user-agent", "x")]), Some(&body), true),
+            (template("POST", "/jobs?a=1", &[SIGNED, ID]), Some(&other), false),
+            (template("POST", "/jobs?a=1", &[SIGNED, ID]), None, false),
+            (template("PUT", "/jobs?a=1", &[SIGNED, ID]), Some(&body), false),
+            (template("POST", "/jobs?a=2", &[SIGNED, ID]), Some(&body), false),
+            (template("POST", "/jobs?a=1", &[BEARER, ID]), Some(&body), false),
+            (template("POST", "/jobs?a=1", &[SIGNED, ("client-request-id", "2")]), Some(&body), false),
+            (template("POST", "/jobs?a=1", &[SIGNED]), Some(&body), false),
+        ] {
+            assert_eq!(repeats.recall(&repeat, || body.cloned()).is_some(), want, "{repeat:?}");
+        }
+        repeats.forget(&first, Some(&body));
+        assert!(repeats.recall(&first, || Some(body.clone())).is_none());
+    }
+
+    #[test]
+    fn what_could_be_another_call_is_not_remembered() {
+        let body = Bytes::from_static(b"{}");
+        for (fields, body, want) in [
+            (&[SIGNED, ID][..], Some(&body), true),
+            (&[BEARER, ID], Some(&body), true),
+            (&[BEARER, ("x-ms-client-request-id", "1")], Some(&body), true),
+            (&[BEARER, ID], None, true),
+            (&[SIGNED], Some(&body), true),
+            (&[SIGNED], None, false),
+            (&[BEARER], Some(&body), false),
+            (&[], Some(&body), false),
+        ] {
+            let repeats = Repeats::new(Duration::from_secs(300));
+            let template = template("POST", "/jobs", fields);
+            repeats.remember(&template, body, given_up());
+            assert_eq!(repeats.recall(&template, || body.cloned()).is_some(), want, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_memory_of_nothing_remembers_nothing() {
+        let repeats = Repeats::new(Duration::ZERO);
+        let template = template("GET", "/jobs", &[SIGNED, ID]);
+        repeats.remember(&template, Some(&Bytes::new()), given_up());
+        assert!(repeats.recall(&template, || Some(Bytes::new())).is_none());
+    }
+}
