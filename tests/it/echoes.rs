@@ -11,7 +11,7 @@ use super::support::action::{raw, reset, respond, respond_chunked};
 use super::support::batch::{HOST, error, error_body, json as found};
 use super::support::client::{Response, request};
 use super::support::metric::assert_metric;
-use super::support::origin::{ConnectionFault, Received};
+use super::support::origin::{ConnectionFault, Origin, Received};
 use super::support::proxy::{TestProxy, finish, start};
 
 /// An operation, its echo, and the status of its success.
@@ -398,4 +398,23 @@ fn packed(plain: &str) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(plain.as_bytes()).unwrap();
     encoder.finish().unwrap()
+}
+
+/// Connections that were refused carried nothing: what was made while they were is another client's.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_window_of_a_create_begins_with_the_first_send_that_left() {
+    let later = Origin::later(&[HOST]);
+    let builder = TestProxy::builder().resolve(&format!("{HOST}:443"), later.address()).trust(later.ca_file());
+    let proxy = builder.set("retry.backoff.initial", "500ms").set("retry.backoff.max", "500ms").start().await;
+    let mut client = proxy.client(HOST).await;
+    let fields = [("Authorization", BEARER)];
+    client.send_raw(&request("POST", &format!("/jobs?{VERSION}"), HOST, &fields, r#"{"id":"j"}"#)).await.unwrap();
+    proxy.wait_for_metric("batch_retry_proxy_upstream_errors_total", &[("failure", "connect_refused")], 4.0).await;
+    let origin = later.start();
+    // A second before the date of every answer here, and after the first connection was refused.
+    let made = found(200, &json!({ "id": "j", "creationTime": "2026-11-23T03:41:32Z" }));
+    origin.queue([error(429, "TooManyRequests", &[("retry-after-ms", "1")]), error(409, "JobExists", &[]), made]);
+    let response = client.read_response("POST").await.unwrap();
+    assert_eq!(response.status, 409, "{}", proxy_status(&response));
+    finish(proxy, origin).await;
 }
