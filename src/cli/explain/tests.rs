@@ -182,3 +182,28 @@ fn a_stale_credential_is_told_of_refusals_only() {
     assert!(explain("", &["GET", "/jobs", "--status", "403"]).contains("\nlater "));
     assert!(!explain("", &["GET", "/jobs", "--status", "404"]).contains("\nlater "));
 }
+
+/// What a first answer is not, an answer to a replay may be.
+#[test]
+fn what_an_answer_means_to_a_replay_is_told() {
+    for (toml, line, want) in [
+        ("", &["DELETE", "/jobs/j", "--status", "404", "--code", "JobNotFound"][..], Some("a success, 202")),
+        (
+            "[retry.echo]\nothers='pass'",
+            &["DELETE", "/jobs/j", "--status", "404", "--code", "JobNotFound"],
+            Some("passed on"),
+        ),
+        ("", &["POST", "/jobs", "--status", "409", "--code", "JobExists"], Some("201, if a bearer client's GET shows")),
+        ("[retry.echo]\ncreates='trust'", &["POST", "/jobs", "--status", "409", "--code", "JobExists"], Some("trusts it")),
+        ("", &["POST", "/pools/p/resize", "--status", "409", "--code", "PoolBeingResized"], Some("passed on and marked")),
+        ("", &["POST", "/jobs/j/addtaskcollection", "--status", "200"], Some("tasks of the request")),
+        ("", &["DELETE", "/jobs/j", "--status", "403"], Some("the credential grew old")),
+        ("", &["GET", "/jobs/j", "--status", "404", "--code", "JobNotFound"], None),
+        ("", &["DELETE", "/jobs/j", "--status", "409", "--code", "JobBeingTerminated"], None),
+    ] {
+        let text = explain(toml, line);
+        let later = field(&text, "later");
+        assert_eq!(later.is_some(), want.is_some(), "{line:?}: {later:?}");
+        assert!(later.unwrap_or_default().contains(want.unwrap_or_default()), "{line:?}: {later:?}");
+    }
+}
