@@ -31,7 +31,7 @@
 //! A CONNECT to a Batch host goes to `intercept`, which ends TLS with a leaf made for that host and hands each request inside
 //! to `Forwarder::forward`. That reads the body, then loops: `Upstream::send`, judge the outcome, `RetryPolicy::decide`, wait.
 //! An answer that an earlier send may have brought about is settled first. Then it is delivered with a `Proxy-Status` header and its fate is
-//! counted.
+//! counted. One that breaks off while it streams is sent for again by `Download::repair`, and the client is given the rest.
 
 pub mod admin;
 pub mod app;

@@ -26,7 +26,8 @@ pub use self::account::{Account, Accounts};
 use self::families::Families;
 use self::family::Gauges;
 use self::labels::{
-    ConnectionKind, ConnectionResult, Direction, EchoResolution, Fate, LeafResult, RetryReason, Side, UnheldReason,
+    ConnectionKind, ConnectionResult, Direction, EchoResolution, Fate, LeafResult, RepairResult, RetryReason, Side,
+    UnheldReason,
 };
 pub use self::summary::{AccountSummary, Summary, Totals};
 
@@ -91,6 +92,11 @@ impl Metrics {
     /// A request is sent again.
     pub fn retry(&self, account: &Account, operation: &'static str, reason: RetryReason) {
         self.families.retries.with([account.as_str(), operation, reason.as_str()]).inc();
+    }
+
+    /// A download broke off, and this came of continuing it.
+    pub fn repair(&self, result: RepairResult) {
+        self.families.repaired_downloads.with([result.as_str()]).inc();
     }
 
     /// An outcome worth a replay was not replayed.

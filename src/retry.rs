@@ -10,5 +10,6 @@ pub mod echo;
 pub mod explain;
 pub mod outcome;
 pub mod policy;
+pub mod resume;
 pub mod retry_after;
 pub mod subject;

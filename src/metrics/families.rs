@@ -4,7 +4,7 @@ use prometheus::{IntCounter, IntGauge, Opts, Registry};
 
 use super::account::Accounts;
 use super::family::{Counters, Gauges, Histograms, NAMESPACE};
-use super::labels::{ConnectionKind, ConnectionResult, Direction, LeafResult, UnheldReason};
+use super::labels::{ConnectionKind, ConnectionResult, Direction, LeafResult, RepairResult, UnheldReason};
 use crate::retry::policy::WaitCause;
 
 /// Every family but `build_info`, which never changes.
@@ -18,6 +18,7 @@ pub(super) struct Families {
     pub(super) echoes: Counters<2>,
     pub(super) leaf_certificates: Counters<1>,
     pub(super) panics: IntCounter,
+    pub(super) repaired_downloads: Counters<1>,
     pub(super) replay_memory: IntGauge,
     pub(super) request_duration: Histograms<1>,
     pub(super) requests: Counters<3>,
@@ -71,6 +72,12 @@ impl Families {
                 ["result"],
             ),
             panics: counter(r, "panics_total", "Tasks that panicked; each is a defect of the proxy."),
+            repaired_downloads: Counters::register(
+                r,
+                "repaired_downloads_total",
+                "Downloads that broke off under way, by what came of continuing them.",
+                ["result"],
+            ),
             replay_memory: gauge(r, "replay_memory_bytes", "Bytes held now so that they can be sent or handed over again."),
             request_duration: Histograms::register(
                 r,
@@ -152,6 +159,9 @@ impl Families {
         }
         for result in LeafResult::ALL {
             self.leaf_certificates.with([result.as_str()]);
+        }
+        for result in RepairResult::ALL {
+            self.repaired_downloads.with([result.as_str()]);
         }
         for reason in UnheldReason::ALL {
             self.unheld_bodies.with([reason.as_str()]);

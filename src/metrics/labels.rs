@@ -96,6 +96,16 @@ labels! {
         Issued => "issued",
     }
 
+    /// What came of a download that broke off under way.
+    pub enum RepairResult {
+        /// It could not be had again.
+        Abandoned => "abandoned",
+        /// What came does not continue it.
+        Changed => "changed",
+        /// It went on.
+        Repaired => "repaired",
+    }
+
     /// Why a request was sent again.
     pub enum RetryReason {
         /// The attempt did not reach the service.
@@ -153,6 +163,7 @@ mod tests {
         check(EchoResolution::ALL, EchoResolution::as_str);
         check(Fate::ALL, Fate::as_str);
         check(LeafResult::ALL, LeafResult::as_str);
+        check(RepairResult::ALL, RepairResult::as_str);
         check(RetryReason::ALL, RetryReason::as_str);
         check(Side::ALL, Side::as_str);
         check(UnheldReason::ALL, UnheldReason::as_str);

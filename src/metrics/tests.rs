@@ -78,6 +78,7 @@ fn touched() -> Metrics {
     metrics.retry(&account, "Jobs_CreateJob", RetryReason::Throttled);
     metrics.stop("Jobs_CreateJob", STOP);
     metrics.echo("Jobs_CreateJob", EchoResolution::Verified);
+    metrics.repair(RepairResult::Changed);
     metrics.throttled(&account, "ServerBusy");
     metrics.wait(WaitCause::RetryAfter, Duration::from_secs(5));
     metrics.state_refused("Pools_ResizePool", "PoolBeingResized");
@@ -109,6 +110,8 @@ fn each_event_counts_in_its_family_under_its_labels() {
         ("retries_total", &[account, operation, ("reason", "throttled")], 1.0),
         ("echoes_total", &[operation, ("resolution", "verified")], 1.0),
         ("stops_total", &[operation, ("reason", STOP.as_str())], 1.0),
+        ("repaired_downloads_total", &[("result", "changed")], 1.0),
+        ("repaired_downloads_total", &[("result", "repaired")], 0.0),
         ("throttled_responses_total", &[account, ("code", "ServerBusy")], 1.0),
         ("wait_seconds_sum", &[("cause", "retry_after")], 5.0),
         ("wait_seconds_count", &[("cause", "backoff")], 0.0),

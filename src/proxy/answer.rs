@@ -15,7 +15,9 @@ use serde::de::IgnoredAny;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
-use super::record::Record;
+use super::exchange::Exchange;
+use super::forward::Forwarder;
+use super::forward::download::Download;
 use super::stream::{AnswerBody, Stream};
 use crate::batch::fault;
 use crate::metrics::labels::Fate;
@@ -124,14 +126,15 @@ impl Answer {
     }
 
     /// The answer for the client. Its record ends now, or with the stream.
-    pub(super) fn into_response(self, idle: Duration, record: Record, fate: Fate) -> Response<AnswerBody> {
+    pub(super) fn into_response(self, forwarder: &Forwarder, exchange: Exchange, fate: Fate) -> Response<AnswerBody> {
         match self {
             Self::Whole { head, data, trailers } => {
-                record.finish(fate);
+                exchange.record.finish(fate);
                 Response::from_parts(head, AnswerBody::Whole { data, trailers })
             }
             Self::Streaming { head, prefix, rest } => {
-                Response::from_parts(head, AnswerBody::Streaming(Box::new(Stream::new(prefix, rest, idle, record, fate))))
+                let download = Box::new(Download::begin(forwarder, exchange, &head, fate));
+                Response::from_parts(head, AnswerBody::Streaming(Box::new(Stream::new(prefix, rest, download))))
             }
         }
     }

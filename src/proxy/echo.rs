@@ -68,7 +68,7 @@ impl Forwarder {
         exchange.log_echo(made_of, answer.head());
         self.end(&exchange, Class::Success, target);
         exchange.record.echoed(made_of);
-        self.hand_over(answer, Fate::Echo, exchange.record)
+        self.hand_over(answer, Fate::Echo, exchange)
     }
 
     /// Hands the answer over as it is, marked.

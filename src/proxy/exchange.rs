@@ -118,6 +118,14 @@ impl Exchange {
         if self.subject.reads_file() { self.deadline.min(Instant::now() + FILE_STREAMS_AFTER) } else { self.deadline }
     }
 
+    /// Its answer broke off while it was delivered. What led up to that answer is over; the next one is due at `deadline`, where that is new.
+    pub(super) fn breaks_off(&mut self, deadline: Option<Instant>) {
+        self.origin = Origin::Program;
+        self.earlier = Earlier::MayHaveLanded;
+        self.lags_until = None;
+        self.deadline = deadline.unwrap_or(self.deadline);
+    }
+
     /// A send begins.
     pub(super) fn sending(&mut self) {
         if self.earlier < Earlier::MayHaveLanded {
@@ -217,7 +225,7 @@ impl Exchange {
         );
     }
 
-    fn client_request_id(&self) -> Option<&str> {
+    pub(super) fn client_request_id(&self) -> Option<&str> {
         self.template.request_id()?.to_str().ok()
     }
 }

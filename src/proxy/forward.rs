@@ -1,4 +1,7 @@
-//! The replay loop: send, judge, wait, and again until the answer is worth delivering or another try would be wrong.
+//! The replay loop: send, judge, wait, and again until the answer is worth delivering or another try would be wrong. An answer that breaks
+//! off while it is delivered is continued by [`download`].
+
+pub(super) mod download;
 
 use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime};
@@ -212,7 +215,7 @@ impl Forwarder {
             _ => Fate::Permanent,
         };
         match attempt {
-            Attempt::Answered { answer, .. } => self.hand_over(answer, fate, exchange.record),
+            Attempt::Answered { answer, .. } => self.hand_over(answer, fate, exchange),
             Attempt::Failed { failure, transmission } => {
                 refuse(Trouble::of(failure, transmission), fate, target, exchange.record)
             }
@@ -248,10 +251,10 @@ impl Forwarder {
         // A refusal that only a replay met says that the credential grew old on the way: the client never saw a reason for it.
         let refused = attempt.is_credential_refusal() && exchange.has_reached();
         match if refused { exchange.recall() } else { attempt } {
-            Attempt::Answered { answer, .. } => self.hand_over(answer, fate, exchange.record),
+            Attempt::Answered { answer, .. } => self.hand_over(answer, fate, exchange),
             Attempt::Failed { failure, transmission } => match exchange.answered.take() {
                 Some(answer) if exchange.subject.idempotency() == Idempotency::Safe => {
-                    self.hand_over(answer, fate, exchange.record)
+                    self.hand_over(answer, fate, exchange)
                 }
                 _ => refuse(Trouble::of(failure, transmission), fate, target, exchange.record),
             },
@@ -271,9 +274,9 @@ impl Forwarder {
         }
     }
 
-    pub(super) fn hand_over(&self, answer: Answer, fate: Fate, record: Record) -> Response<AnswerBody> {
-        let status = record.proxy_status(fate, None);
-        let mut response = answer.into_response(self.body_idle_timeout, record, fate);
+    pub(super) fn hand_over(&self, answer: Answer, fate: Fate, exchange: Exchange) -> Response<AnswerBody> {
+        let status = exchange.record.proxy_status(fate, None);
+        let mut response = answer.into_response(self, exchange, fate);
         append_proxy_status(&mut response, &status);
         response
     }

@@ -25,11 +25,11 @@ use super::support::origin::Origin;
 use super::support::pki::Authority;
 
 /// The running program and everything it has written to standard error.
-struct Program {
+pub(super) struct Program {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
     count: watch::Receiver<usize>,
-    proxy: SocketAddr,
+    pub(super) proxy: SocketAddr,
     admin: SocketAddr,
 }
 
@@ -65,7 +65,7 @@ impl Program {
     }
 
     /// Waits for a line that contains `words`.
-    async fn line(&mut self, words: &str) -> String {
+    pub(super) async fn line(&mut self, words: &str) -> String {
         let (lines, count) = (&self.lines, &mut self.count);
         let found = || lines.lock().unwrap().iter().find(|line| line.contains(words)).cloned();
         guard(&format!("a line with {words:?}"), async {
@@ -80,12 +80,19 @@ impl Program {
         .await
     }
 
-    fn stderr(&self) -> String {
+    pub(super) fn stderr(&self) -> String {
         self.lines.lock().unwrap().join("\n")
     }
 
-    async fn fetch(&self, path: &str) -> String {
+    pub(super) async fn fetch(&self, path: &str) -> String {
         Client::connect(self.admin).await.request(&request("GET", path, "localhost", &[], "")).await.text()
+    }
+
+    /// The most memory it has had so far, in KiB; Linux only.
+    pub(super) fn peak_memory(&self) -> u64 {
+        let status = read(Path::new(&format!("/proc/{}/status", self.child.id().unwrap())));
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     async fn signal(&self, name: &str) {
@@ -400,7 +407,7 @@ async fn behind_proxy() -> (Origin, Program, TempDir) {
     behind_proxy_with(&[]).await
 }
 
-async fn behind_proxy_with(args: &[&str]) -> (Origin, Program, TempDir) {
+pub(super) async fn behind_proxy_with(args: &[&str]) -> (Origin, Program, TempDir) {
     let origin = Origin::start(&[HOST]).await;
     let directory = tempfile::tempdir().unwrap();
     let settings = [

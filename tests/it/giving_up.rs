@@ -8,7 +8,7 @@ use super::support::client::{Response, request};
 use super::support::gate::Gate;
 use super::support::metric::assert_metric;
 use super::support::origin::ConnectionFault;
-use super::support::proxy::{TestProxy, finish, start};
+use super::support::proxy::{Builder, TestProxy, finish, start};
 
 /// The last real answer, head and body, with nothing changed but `Proxy-Status`.
 #[tokio::test(flavor = "multi_thread")]
@@ -232,15 +232,15 @@ async fn a_file_that_comes_slowly_streams_before_it_is_whole() {
     finish(proxy, origin).await;
 }
 
-/// Never an answer that looks complete and is not: neither the announced length nor the last chunk arrives.
+/// Where it may not be continued: never an answer that looks complete and is not, neither the announced length nor the last chunk arrives.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_breaks_under_way_breaks_the_clients_connection() {
     let part = "x".repeat(20_000);
     let length = || partial(200, &[], 50_000, &part);
     let chunk = || raw(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4e20\r\n{part}\r\n"));
     for (begin, end) in [(length(), cut()), (length(), close()), (chunk(), cut()), (chunk(), reset()), (length(), stall())] {
-        let (origin, proxy) =
-            start(|it| it.set("retry.response_buffer", "1KiB").set("upstream.body_idle_timeout", "1s")).await;
+        let short = |it: Builder| it.set("retry.response_buffer", "1KiB").set("upstream.body_idle_timeout", "1s");
+        let (origin, proxy) = start(|it| short(it).set("retry.max_attempts", 1)).await;
         let gate = Gate::new();
         origin.queue([begin.then(wait(&gate)).then(end)]);
         let mut client = proxy.client(HOST).await;

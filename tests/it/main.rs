@@ -7,6 +7,7 @@ mod command;
 mod config_cli;
 mod connect;
 mod demo;
+mod downloads;
 mod echoes;
 mod explain;
 mod fidelity;

@@ -1,5 +1,7 @@
 //! What an origin does with a request, as a list of steps that tests put together.
 
+use bytes::Bytes;
+
 use super::gate::Gate;
 
 /// Steps done in order. Unless the last one ends the connection, it is kept for the next request.
@@ -19,6 +21,8 @@ pub(crate) enum Step {
     Cut,
     /// Ended by a TCP RST.
     Reset,
+    /// Written like a body, of a size that should not be copied.
+    Shared(Bytes),
     /// Nothing more is written; lasts until the other side ends the connection or the test is over.
     Stall,
     /// Held until the gate opens.
@@ -90,6 +94,11 @@ pub(crate) fn partial(status: u16, headers: &[(&str, &str)], length: usize, part
     let mut fields = headers.to_vec();
     fields.push(("Content-Length", &length));
     raw(head(status, &fields)).then(Action::of(Step::Body(part.as_ref().to_vec())))
+}
+
+/// Bytes that many actions may share.
+pub(crate) fn shared(bytes: Bytes) -> Action {
+    Action::of(Step::Shared(bytes))
 }
 
 /// The head of an answer, to be sent with [`raw`] or looked at.

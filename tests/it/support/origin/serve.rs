@@ -210,6 +210,7 @@ async fn perform<S: Io>(action: Action, reader: &mut Reader<S>, is_head: bool) -
         let done = match step {
             Step::Body(_) if is_head => Ok(()),
             Step::Body(bytes) | Step::Write(bytes) => send(stream, &bytes).await,
+            Step::Shared(bytes) => send(stream, &bytes).await,
             Step::Wait(gate) => {
                 gate.pass().await;
                 Ok(())

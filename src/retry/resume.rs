@@ -1,0 +1,262 @@
+//! Whether one answer goes on where another to the same request broke off, and how many tries a broken download has.
+//!
+//! The same signed request brings the answer from its beginning, so a client can be given the rest of it only if what it already has is how
+//! this one begins too. The heads are compared here: they can rule that out, and say whether the service vouches for the same content. The
+//! proof is a hash of the bytes, and making it is [`crate::proxy`]'s task.
+//!
+//! In doubt the answer is another one. A connection broken off makes the client ask again; a splice that is wrong goes unnoticed.
+
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED,
+    TRANSFER_ENCODING,
+};
+use http::{Method, StatusCode};
+
+use crate::batch::operation::Idempotency;
+
+use super::policy::Replayable;
+use super::subject::Subject;
+
+/// What an answer's head says of its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    status: StatusCode,
+    /// Entity tag and date, where both are there and prove something.
+    validators: Option<(HeaderValue, HeaderValue)>,
+    media_type: Vec<HeaderValue>,
+    codings: Vec<HeaderValue>,
+    length: Option<u64>,
+    /// Whether the end will be told from a lost connection.
+    framed: bool,
+}
+
+/// How an answer relates to one that broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continuation {
+    /// A file that may have grown, or for which the service does not vouch: the bytes must tell.
+    Grown,
+    /// Something else.
+    Other,
+    /// The same content, says the service.
+    Same,
+}
+
+/// How often a download was sent since it last came on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tries {
+    count: u32,
+    delivered: u64,
+}
+
+// === impl Content ===
+
+impl Content {
+    /// Reads an answer's head.
+    pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {
+        let all = |name: HeaderName| headers.get_all(name).iter().cloned().collect();
+        let chunked = headers.contains_key(TRANSFER_ENCODING);
+        let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let length = announced.filter(|_| !chunked);
+        Self {
+            status,
+            validators: validators(headers),
+            media_type: all(CONTENT_TYPE),
+            codings: all(CONTENT_ENCODING),
+            length,
+            framed: chunked || length.is_some(),
+        }
+    }
+
+    /// Whether the rest of this answer may be had by sending the request again, should it break off: only of a whole one to a GET that
+    /// changes nothing.
+    pub fn is_resumable(&self, method: &Method, subject: &Subject, body: Replayable) -> bool {
+        method == Method::GET
+            && subject.idempotency() == Idempotency::Safe
+            && body == Replayable::Held
+            && self.status == StatusCode::OK
+    }
+
+    /// The length the head announces.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// How `again` relates to this answer, which broke off after `delivered` bytes.
+    pub fn continuation(&self, again: &Self, delivered: u64) -> Continuation {
+        let alike = self.status == again.status && self.media_type == again.media_type && self.codings == again.codings;
+        // What ends by close may be cut short unnoticed, unless the bytes still owed are counted.
+        let proves_its_end = again.framed || !self.framed || self.length.is_some();
+        let least = self.length.unwrap_or(delivered);
+        if !alike || !proves_its_end || again.length.is_some_and(|length| length < least) {
+            return Continuation::Other;
+        }
+        let is_packed = !self.codings.is_empty();
+        let vouched = self.validators.is_some() && self.validators == again.validators;
+        match (self.length, again.length) {
+            // The client was promised so many bytes and gets no more. Of a file that grew they are the beginning; of packed content they are
+            // half a stream.
+            (Some(promised), length) if is_packed && length != Some(promised) => Continuation::Other,
+            (Some(promised), Some(length)) if length != promised => Continuation::Grown,
+            // Packing again may give other bytes under the same tag.
+            _ if is_packed || !vouched => Continuation::Grown,
+            _ => Continuation::Same,
+        }
+    }
+}
+
+// === impl Continuation ===
+
+impl Continuation {
+    /// The word in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Grown => "grown",
+            Self::Other => "other",
+            Self::Same => "same",
+        }
+    }
+}
+
+// === impl Tries ===
+
+impl Tries {
+    /// A download whose answer began with the `sent`th send.
+    pub fn begun(sent: u32) -> Self {
+        Self { count: sent, delivered: 0 }
+    }
+
+    /// Notes that it broke off after `delivered` bytes. Bytes that are new show that trying helps: the send that brought them is then the
+    /// first of a new count, and the caller gives a new deadline. Returns whether there were any.
+    pub fn broke(&mut self, delivered: u64) -> bool {
+        let came_on = delivered > self.delivered;
+        if came_on {
+            *self = Self { count: 1, delivered };
+        }
+        came_on
+    }
+
+    /// Notes another send.
+    pub fn sent(&mut self) {
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// The sends that count.
+    pub fn count(self) -> u32 {
+        self.count
+    }
+}
+
+/// A strong tag and a date. One alone is too little: a weak tag allows other bytes, and a date changes once a second at most.
+fn validators(headers: &HeaderMap) -> Option<(HeaderValue, HeaderValue)> {
+    let tag = headers.get(ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"))?;
+    Some((tag.clone(), headers.get(LAST_MODIFIED)?.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAG: (&str, &str) = ("etag", "\"1\"");
+    const DATE: (&str, &str) = ("last-modified", "Mon, 23 Nov 2026 03:40:00 GMT");
+    const CHUNKED: (&str, &str) = ("transfer-encoding", "chunked");
+    const GZIP: (&str, &str) = ("content-encoding", "gzip");
+    const L9: (&str, &str) = ("content-length", "9");
+    const L10: (&str, &str) = ("content-length", "10");
+    const L11: (&str, &str) = ("content-length", "11");
+
+    fn content(status: u16, fields: &[(&'static str, &'static str)]) -> Content {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        Content::of(StatusCode::from_u16(status).unwrap(), &headers)
+    }
+
+    /// All after 5 delivered bytes.
+    #[test]
+    fn an_answer_continues_another_unless_something_speaks_against_it() {
+        use Continuation::{Grown, Other, Same};
+        for (first, again, want) in [
+            (&[TAG, DATE, L10][..], &[TAG, DATE, L10][..], Same),
+            (&[TAG, DATE, CHUNKED], &[TAG, DATE, CHUNKED], Same),
+            (&[TAG, DATE, L10], &[TAG, DATE, CHUNKED], Same),
+            (&[TAG, DATE, CHUNKED], &[TAG, DATE, L10], Same),
+            // Not vouched for: one is missing, weak or different.
+            (&[TAG, L10], &[TAG, L10], Grown),
+            (&[DATE, L10], &[DATE, L10], Grown),
+            (&[TAG, DATE, L10], &[TAG, L10], Grown),
+            (&[("etag", "W/\"1\""), DATE, L10], &[("etag", "W/\"1\""), DATE, L10], Grown),
+            (&[TAG, DATE, L10], &[("etag", "\"2\""), DATE, L10], Grown),
+            (&[TAG, DATE, L10], &[TAG, ("last-modified", "Mon, 23 Nov 2026 03:40:01 GMT"), L10], Grown),
+            (&[L10], &[L10], Grown),
+            // Longer is what a file that grew is.
+            (&[TAG, DATE, L10], &[("etag", "\"2\""), DATE, L11], Grown),
+            (&[L10], &[CHUNKED], Grown),
+            (&[CHUNKED], &[L10], Grown),
+            (&[TAG, DATE, L10], &[TAG, DATE, L11], Grown),
+            // Shorter than promised, or than what the client has.
+            (&[L10], &[L9], Other),
+            (&[TAG, DATE, L10], &[TAG, DATE, L9], Other),
+            (&[CHUNKED], &[("content-length", "5")], Grown),
+            (&[CHUNKED], &[("content-length", "4")], Other),
+            // Packed content is neither vouched for nor cut.
+            (&[TAG, DATE, L10, GZIP], &[TAG, DATE, L10, GZIP], Grown),
+            (&[CHUNKED, GZIP], &[CHUNKED, GZIP], Grown),
+            (&[L10, GZIP], &[L11, GZIP], Other),
+            (&[L10, GZIP], &[CHUNKED, GZIP], Other),
+            (&[TAG, DATE, L10, GZIP], &[TAG, DATE, L10], Other),
+            (&[TAG, DATE, L10], &[TAG, DATE, L10, GZIP], Other),
+            // Another type is another thing.
+            (&[TAG, DATE, L10, ("content-type", "text/plain")], &[TAG, DATE, L10, ("content-type", "text/html")], Other),
+            (&[TAG, DATE, L10, ("content-type", "text/plain")], &[TAG, DATE, L10], Other),
+            // An end that proves nothing, where the first one's would have.
+            (&[CHUNKED], &[], Other),
+            (&[TAG, DATE, CHUNKED], &[TAG, DATE], Other),
+            (&[L10], &[], Grown),
+            (&[], &[], Grown),
+            (&[], &[CHUNKED], Grown),
+        ] {
+            assert_eq!(content(200, first).continuation(&content(200, again), 5), want, "{first:?} {again:?}");
+        }
+        for status in [206, 304, 404] {
+            let again = content(status, &[TAG, DATE, L10]);
+            assert_eq!(content(200, &[TAG, DATE, L10]).continuation(&again, 5), Other, "{status}");
+        }
+    }
+
+    #[test]
+    fn only_whole_answers_to_gets_can_be_had_again() {
+        let file = "/jobs/j/tasks/t/files/f";
+        for (method, path, body, status, want) in [
+            (Method::GET, file, Replayable::Held, 200, true),
+            (Method::GET, "/jobs", Replayable::Held, 200, true),
+            (Method::GET, "/unheard/of", Replayable::Held, 200, true),
+            (Method::GET, file, Replayable::Streamed, 200, false),
+            (Method::GET, file, Replayable::Held, 206, false),
+            (Method::GET, file, Replayable::Held, 304, false),
+            (Method::GET, file, Replayable::Held, 404, false),
+            (Method::HEAD, file, Replayable::Held, 200, false),
+            (Method::POST, "/pools/p/evaluateautoscale", Replayable::Held, 200, false),
+            (Method::POST, "/jobs", Replayable::Held, 200, false),
+        ] {
+            let subject = Subject::of(&method, path);
+            assert_eq!(content(status, &[]).is_resumable(&method, &subject, body), want, "{method} {path} {status}");
+        }
+    }
+
+    #[test]
+    fn new_bytes_start_a_new_count_of_tries() {
+        let mut tries = Tries::begun(3);
+        assert!(!tries.broke(0), "a break before the first byte goes on counting");
+        assert_eq!(tries.count(), 3);
+        tries.sent();
+        assert!(tries.broke(10));
+        assert_eq!(tries.count(), 1);
+        tries.sent();
+        tries.sent();
+        assert!(!tries.broke(10));
+        assert_eq!(tries.count(), 3);
+        assert!(tries.broke(11));
+        assert_eq!(tries.count(), 1);
+    }
+}
