@@ -81,7 +81,8 @@ async fn a_kept_authority_is_exported_in_every_form_without_a_running_proxy() {
     for (format, want) in [
         ("pem", &b"-----BEGIN CERTIFICATE-----"[..]),
         ("bundle", b"-----BEGIN CERTIFICATE-----"),
-        ("p12", b"\x30\x82"),
+        // The version of every PKCS#12 file, at its beginning; how its length is written depends on the machine's roots.
+        ("p12", b"\x02\x01\x03"),
         ("env", b"export HTTPS_PROXY='http://127.0.0.1:4128'\n"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_batch-retry-proxy"));
