@@ -3,6 +3,7 @@
 //! | part | task |
 //! |---|---|
 //! | `account`, `store` | pools, jobs, schedules, tasks, nodes, files; pure |
+//! | `ledger`, `register` | what happened, to be read from outside; pure |
 //! | `auth` | Shared Key signatures computed again; pure |
 //! | `scenario`, `faults` | what goes wrong, from a seed; pure but for reading the file |
 //! | `front` | the three together: a request and the time in, a reaction out; pure |
@@ -33,6 +34,7 @@ mod auth;
 mod faults;
 mod front;
 mod ledger;
+mod register;
 mod request;
 mod scenario;
 mod shell;
@@ -40,6 +42,7 @@ mod store;
 
 pub use auth::InvalidKey;
 pub use ledger::Ledger;
+pub use register::Life;
 pub use scenario::{Scenario, ScenarioError};
 
 use auth::Gatekeeper;
@@ -185,7 +188,12 @@ impl Bound {
 impl Observer {
     /// What happened so far.
     pub fn ledger(&self) -> Ledger {
-        self.front().ledger(SystemTime::now())
+        self.ledger_at(SystemTime::now())
+    }
+
+    /// The same with the states that everything will have at `time` if nothing more is asked: what takes time needs no waiting for.
+    pub fn ledger_at(&self, time: SystemTime) -> Ledger {
+        self.front().ledger(time)
     }
 
     fn front(&self) -> MutexGuard<'_, Front> {

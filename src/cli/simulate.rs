@@ -75,6 +75,7 @@ fn summary(ledger: &Ledger) -> String {
     let _ = writeln!(text, "requests          {}", ledger.requests);
     let _ = writeln!(text, "  by operation    {}", list(&mut ledger.operations.iter()));
     let _ = writeln!(text, "faults dealt      {}", list(&mut ledger.faults.iter()));
+    let _ = writeln!(text, "answers lost      {}", list(&mut ledger.lost.iter()));
     let _ = writeln!(text, "came too early    {}", ledger.early);
     let _ = writeln!(text, "unauthenticated   {}", ledger.unauthenticated);
     let _ = writeln!(text, "tasks made        {}, of these more than once {}", ledger.tasks_made(), ledger.tasks_doubled());
@@ -105,10 +106,17 @@ mod tests {
     fn the_summary_says_what_was_done_twice() {
         let mut ledger = Ledger { requests: 3, early: 2, ..Ledger::default() };
         assert!(summary(&ledger).contains("done twice        none"));
+        ledger.lost.insert("Jobs_CreateJob".to_owned(), 3);
         ledger.executed_twice.insert("Nodes_RebootNode".to_owned(), 1);
         ledger.tasks.entry("j".to_owned()).or_default().insert("t".to_owned(), 2);
         let text = summary(&ledger);
-        for line in ["requests          3", "came too early    2", "1, of these more than once 1", "Nodes_RebootNode 1"] {
+        for line in [
+            "requests          3",
+            "answers lost      Jobs_CreateJob 3",
+            "came too early    2",
+            "1, of these more than once 1",
+            "Nodes_RebootNode 1",
+        ] {
             assert!(text.contains(line), "{line}: {text}");
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Pure: a request and the time come in, an answer or a refusal goes out. What goes wrong on purpose is [`super::faults`]'
 //! task. Tasks run by themselves and cost nothing: they are running after a moment and completed after another.
-//! States, codes and statuses follow the Batch REST reference; filters and `$select` are ignored.
+//! States, codes and statuses follow the Batch REST reference; filters are ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -11,11 +11,13 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Refusal};
+use super::register::{Life, Register};
 use super::request::Request;
-use super::store::{Page, Resource, Shelf, State};
+use super::store::{Page, Resource, Shelf, State, key};
 
 mod files;
 mod jobs;
+mod nodes;
 mod pools;
 mod schedules;
 mod tasks;
@@ -34,8 +36,9 @@ pub(super) struct Account {
     schedules: Shelf,
     /// Task files that were deleted: job, task and path.
     deleted_files: BTreeSet<[String; 3]>,
-    /// How often each task was made, by job and task.
-    made: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Users of nodes: pool, node and name.
+    users: BTreeSet<[String; 3]>,
+    register: Register,
 }
 
 /// One request to the account.
@@ -57,7 +60,8 @@ impl Account {
         match operation.split_once('_').map_or("", |(group, _)| group) {
             "Jobs" => self.on_job(operation, call),
             "JobSchedules" => self.on_schedule(operation, call),
-            "Nodes" | "Pools" => self.on_pool(operation, call),
+            "Nodes" => self.on_node(operation, call),
+            "Pools" => self.on_pool(operation, call),
             "Tasks" | "File" => self.on_task(operation, call),
             _ => Err(NOT_SIMULATED),
         }
@@ -69,8 +73,28 @@ impl Account {
     }
 
     /// How often each task was made, by job and task.
-    pub(super) fn made(&self) -> &BTreeMap<String, BTreeMap<String, u64>> {
-        &self.made
+    pub(super) fn tasks(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
+        self.register.tasks()
+    }
+
+    /// What became of everything that was made or deleted, by path.
+    pub(super) fn lives(&self, now: SystemTime) -> BTreeMap<String, Life> {
+        self.register.lives(|path| self.state_of(path, now))
+    }
+
+    fn state_of(&self, path: &str, now: SystemTime) -> Option<String> {
+        let state = |shelf: &Shelf, id: &str| shelf.get(id, now).map(|resource| resource.state(now).to_owned());
+        match path.split('/').skip(1).collect::<Vec<_>>()[..] {
+            ["jobs", job] => state(&self.jobs, job),
+            ["jobs", job, "tasks", task] => self.jobs.get(job, now).and_then(|_| state(self.tasks.get(job)?, task)),
+            ["jobschedules", schedule] => state(&self.schedules, schedule),
+            ["pools", pool] => state(&self.pools, pool),
+            ["pools", pool, "nodes", node, "users", user] => {
+                let present = self.users.contains(&[pool, node, user].map(str::to_owned));
+                self.pools.get(pool, now).filter(|_| present).map(|_| "present".to_owned())
+            }
+            _ => None,
+        }
     }
 
     fn next_version(&mut self) -> u64 {
@@ -89,6 +113,16 @@ impl<'a> Call<'a> {
     /// The `n`th segment of the path, decoded.
     fn segment(&self, n: usize) -> &str {
         self.segments.get(n).map_or("", String::as_str)
+    }
+
+    /// The path's first segments, as the register has them.
+    fn path(&self, segments: usize) -> String {
+        self.segments.iter().take(segments).map(|segment| format!("/{}", key(segment))).collect()
+    }
+
+    /// What the client calls this request.
+    fn id(&self) -> &str {
+        self.request.header("client-request-id").unwrap_or_default()
     }
 
     /// The absolute URL of a path.
@@ -117,14 +151,23 @@ impl<'a> Call<'a> {
         {
             return Err(Refusal::new(304, "ConditionNotMet", ""));
         }
-        let mut rendered = resource.render(url, self.now);
+        let mut rendered = self.selected(resource.render(url, self.now));
         rendered["odata.metadata"] = json!(self.url(&format!("/$metadata#{kind}/@Element")));
         Ok(validated(Answer::json(&rendered), resource))
     }
 
+    /// The properties that the client selects, all of them unless it does.
+    fn selected(&self, rendered: Value) -> Value {
+        let Some(select) = self.request.parameter("$select") else { return rendered };
+        let Value::Object(mut properties) = rendered else { return rendered };
+        properties.retain(|name, _| select.split(',').any(|wanted| wanted.trim() == name));
+        Value::Object(properties)
+    }
+
     /// A page of resources.
     fn listed(&self, page: &Page<'_>, kind: &str, url: impl Fn(&Resource) -> String) -> Outcome {
-        let value: Vec<Value> = page.resources.iter().map(|resource| resource.render(&url(resource), self.now)).collect();
+        let render = |resource: &&Resource| self.selected(resource.render(&url(resource), self.now));
+        let value: Vec<Value> = page.resources.iter().map(render).collect();
         Ok(self.page_of(&value, page.next.as_deref(), kind))
     }
 

@@ -78,26 +78,43 @@ impl Front {
         }
         match fault.map(|fault| fault.effect) {
             None => Reaction::Answer(self.work(operation, request, &base, now)),
-            Some(Effect::Refuse(refusal, wait)) => {
-                let answer = self.finish(Err(refusal), request, &base, now);
-                Reaction::Answer(match wait {
-                    Some(seconds) => answer.with("retry-after", &seconds.to_string()),
-                    None => answer,
-                })
+            Some(Effect::Refuse(refusal, wait)) => self.refuse(refusal, wait, request, &base, now),
+            Some(Effect::RefuseAfterWork(refusal, wait)) => {
+                self.lose(operation, request, &base, now);
+                self.refuse(refusal, wait, request, &base, now)
             }
             Some(Effect::ResetAfterWork) => {
-                self.work(operation, request, &base, now);
+                self.lose(operation, request, &base, now);
                 Reaction::Reset
             }
             Some(Effect::ResetBeforeWork) => Reaction::Reset,
             Some(Effect::Stall(hold)) => Reaction::Stall(hold),
-            Some(Effect::Truncate) => Reaction::Cut(self.work(operation, request, &base, now)),
+            Some(Effect::Truncate) => Reaction::Cut(self.lose(operation, request, &base, now)),
         }
     }
 
-    /// The counts so far.
+    /// The counts so far, and the account as it will be at `now` if nothing more comes.
     pub(super) fn ledger(&self, now: SystemTime) -> Ledger {
-        Ledger { jobs: self.account.jobs(now), tasks: self.account.made().clone(), ..self.ledger.clone() }
+        let (jobs, tasks, lives) = (self.account.jobs(now), self.account.tasks(), self.account.lives(now));
+        Ledger { jobs, tasks, lives, ..self.ledger.clone() }
+    }
+
+    /// Does the work, with an answer that will not arrive as it is.
+    fn lose(&mut self, operation: &Operation, request: &Request, base: &str, now: SystemTime) -> Answer {
+        let answer = self.work(operation, request, base, now);
+        if answer.changed {
+            *self.ledger.lost.entry(operation.name.to_owned()).or_default() += 1;
+        }
+        answer
+    }
+
+    /// Answers with an error that a scenario deals, and the wait it names.
+    fn refuse(&mut self, refusal: Refusal, wait: Option<u64>, request: &Request, base: &str, now: SystemTime) -> Reaction {
+        let answer = self.finish(Err(refusal), request, base, now);
+        Reaction::Answer(match wait {
+            Some(seconds) => answer.with("retry-after", &seconds.to_string()),
+            None => answer,
+        })
     }
 
     fn work(&mut self, operation: &Operation, request: &Request, base: &str, now: SystemTime) -> Answer {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// Counts since the start, and the jobs as they are.
+use super::register::Life;
+
+/// Counts since the start, and the account as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Ledger {
     /// Requests that arrived whole.
@@ -13,6 +15,8 @@ pub struct Ledger {
     pub operations: BTreeMap<String, u64>,
     /// Faults dealt, by kind as scenarios name them.
     pub faults: BTreeMap<String, u64>,
+    /// Changes whose answer was lost to a fault, by operation.
+    pub lost: BTreeMap<String, u64>,
     /// Requests that came into a throttle window after its first refusal.
     pub early: u64,
     /// Requests refused for their credential.
@@ -23,6 +27,8 @@ pub struct Ledger {
     pub jobs: BTreeMap<String, String>,
     /// How often each task was made: job in lower case, task, times.
     pub tasks: BTreeMap<String, BTreeMap<String, u64>>,
+    /// What became of all that was made or deleted, by path with ids in lower case, such as `/jobs/j/tasks/t`.
+    pub lives: BTreeMap<String, Life>,
 }
 
 // === impl Ledger ===
@@ -41,5 +47,10 @@ impl Ledger {
     /// All faults dealt.
     pub fn faults_dealt(&self) -> u64 {
         self.faults.values().sum()
+    }
+
+    /// All changes whose answer was lost.
+    pub fn answers_lost(&self) -> u64 {
+        self.lost.values().sum()
     }
 }

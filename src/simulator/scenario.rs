@@ -1,7 +1,7 @@
 //! Scenarios: which faults the account deals, read from TOML.
 //!
-//! The built-in ones are the files of `config/scenarios/`; `docs/scenarios.md` explains the format. Dealing is
-//! [`super::faults`]' task.
+//! The built-in ones are the files of `config/scenarios/`; `docs/scenarios.md` explains the format. Sorts of operation are in `class`,
+//! dealing is [`super::faults`]' task.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +9,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::batch::operation::{Idempotency, Kind, Operation, OperationTable};
+use self::class::Class;
+use crate::batch::operation::{Idempotency, Operation, OperationTable};
+
+mod class;
 
 /// What goes wrong, how often and where.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,7 +31,7 @@ pub struct Scenario {
 #[serde(deny_unknown_fields)]
 pub(super) struct Rule {
     pub(super) kind: FaultKind,
-    /// Operation names, or `all`, `reads`, `writes`, `files`.
+    /// Operation names and classes.
     pub(super) on: Vec<String>,
     /// Every how many matching requests it begins.
     pub(super) every: Option<u32>,
@@ -55,6 +58,7 @@ pub(super) struct Rule {
 #[serde(rename_all = "kebab-case")]
 pub(super) enum FaultKind {
     Refuse,
+    RefuseAfterWork,
     ResetAfterWork,
     ResetBeforeWork,
     Stall,
@@ -161,14 +165,15 @@ impl Rule {
         if self.on.is_empty() {
             return Err("on names nothing".to_owned());
         }
-        let known = |name: &str| CLASSES.contains(&name) || OperationTable::all().any(|operation| operation.name == name);
+        let known =
+            |name: &str| Class::named(name).is_some() || OperationTable::all().any(|operation| operation.name == name);
         if let Some(name) = self.on.iter().find(|name| !known(name)) {
-            return Err(format!("on: {name} is neither an operation nor one of {}", CLASSES.join(", ")));
+            return Err(format!("on: {name} is neither an operation nor one of {}", Class::NAMES.join(", ")));
         }
         for (key, given, wanted) in [
             ("for", self.window.is_some(), self.kind == FaultKind::Throttle),
             ("hold", self.hold.is_some(), self.kind == FaultKind::Stall),
-            ("status", self.status.is_some(), self.kind == FaultKind::Refuse),
+            ("status", self.status.is_some(), self.kind.is_refusal()),
         ] {
             match (given, wanted) {
                 (true, false) => return Err(format!("{key} does not belong to this kind")),
@@ -176,7 +181,7 @@ impl Rule {
                 _ => {}
             }
         }
-        if self.retry_after.is_some() && self.kind != FaultKind::Refuse {
+        if self.retry_after.is_some() && !self.kind.is_refusal() {
             return Err("retry_after does not belong to this kind".to_owned());
         }
         if self.burst > 1 && self.kind == FaultKind::Throttle {
@@ -188,29 +193,35 @@ impl Rule {
         Ok(())
     }
 
-    /// Whether it may strike this operation. What loses work already done strikes reads and addtaskcollection only: the
-    /// second execution of those cannot be told from the first by a client that looks at the results of each task.
+    /// Whether it may strike this operation. What loses work already done spares those that must not be executed twice unless `on` names
+    /// them: nobody, a proxy or not, can tell afterwards whether to ask for them again.
     pub(super) fn strikes(&self, operation: &Operation) -> bool {
-        let read = operation.idempotency == Idempotency::Safe;
-        let loses_work = matches!(self.kind, FaultKind::ResetAfterWork | FaultKind::Truncate);
-        let named = self.on.iter().any(|name| match name.as_str() {
-            "all" => true,
-            "files" => operation.kind == Kind::FileRead,
-            "reads" => read,
-            "writes" => !read,
-            name => name == operation.name,
-        });
-        named && (!loses_work || read || operation.kind == Kind::CreateCollection)
+        let spared = self.kind.loses_work() && operation.idempotency == Idempotency::NonIdempotent;
+        self.on.iter().any(|name| match Class::named(name) {
+            Some(class) => !spared && class.holds(operation),
+            None => name == operation.name,
+        })
     }
 }
 
 // === impl FaultKind ===
 
 impl FaultKind {
+    /// Whether it answers with an error.
+    const fn is_refusal(self) -> bool {
+        matches!(self, Self::Refuse | Self::RefuseAfterWork)
+    }
+
+    /// Whether the work is done and its answer withheld.
+    const fn loses_work(self) -> bool {
+        matches!(self, Self::RefuseAfterWork | Self::ResetAfterWork | Self::Truncate)
+    }
+
     /// What it is called in scenarios and counts.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Refuse => "refuse",
+            Self::RefuseAfterWork => "refuse-after-work",
             Self::ResetAfterWork => "reset-after-work",
             Self::ResetBeforeWork => "reset-before-work",
             Self::Stall => "stall",
@@ -237,17 +248,15 @@ mod humantime_text {
     }
 }
 
-/// What `on` may hold besides operations.
-const CLASSES: [&str; 4] = ["all", "files", "reads", "writes"];
-
 /// The statuses that a refusal may have.
 const REFUSALS: [u16; 3] = [429, 500, 503];
 
-const NAMES: [&str; 8] = ["calm", "errors", "mixed", "refusals", "resets", "stalls", "throttle", "truncated"];
+const NAMES: [&str; 9] = ["calm", "errors", "lost-writes", "mixed", "refusals", "resets", "stalls", "throttle", "truncated"];
 
-const BUILT_IN: [(&str, &str); 8] = [
+const BUILT_IN: [(&str, &str); 9] = [
     ("calm", include_str!("../../config/scenarios/calm.toml")),
     ("errors", include_str!("../../config/scenarios/errors.toml")),
+    ("lost-writes", include_str!("../../config/scenarios/lost-writes.toml")),
     ("mixed", include_str!("../../config/scenarios/mixed.toml")),
     ("refusals", include_str!("../../config/scenarios/refusals.toml")),
     ("resets", include_str!("../../config/scenarios/resets.toml")),
@@ -257,37 +266,4 @@ const BUILT_IN: [(&str, &str); 8] = [
 ];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_built_in_scenario_is_one_and_has_its_own_name() {
-        assert_eq!(BUILT_IN.map(|(name, _)| name), NAMES);
-        for name in NAMES {
-            let scenario = Scenario::load(name).unwrap();
-            assert_eq!((scenario.name.as_str(), scenario.rules.is_empty()), (name, name == "calm"));
-            assert!(!scenario.description.is_empty());
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_scenario_is_named() {
-        for (fault, want) in [
-            ("kind='refuse'\non=['all']\nevery=2\nstatus=503\ncolour=1", "unknown field `colour`"),
-            ("kind='explode'\non=['all']\nevery=2", "unknown variant `explode`"),
-            ("kind='refuse'\non=['all']\nstatus=503", "say either every"),
-            ("kind='refuse'\non=['all']\nstatus=503\nevery=0", "say either every"),
-            ("kind='refuse'\non=['all']\nstatus=503\nprobability=1.5", "say either every"),
-            ("kind='refuse'\non=['all']\nevery=2", "status is missing"),
-            ("kind='refuse'\non=['all']\nevery=2\nstatus=418", "status is one of"),
-            ("kind='refuse'\non=['Jobs_Dance']\nevery=2\nstatus=503", "Jobs_Dance is neither"),
-            ("kind='stall'\non=['all']\nevery=2\nhold='soon'", "soon"),
-            ("kind='throttle'\non=['all']\nevery=2", "for is missing"),
-            ("kind='truncate'\non=['all']\nevery=2\nretry_after='1s'", "retry_after does not belong"),
-        ] {
-            let error = Scenario::parse("x", &format!("name='x'\ndescription='x'\n[[fault]]\n{fault}")).unwrap_err();
-            assert!(error.to_string().contains(want), "{fault}: {error}");
-        }
-        assert!(Scenario::load("nonsense").unwrap_err().to_string().contains("calm, errors"));
-    }
-}
+mod tests;

@@ -150,5 +150,5 @@ async fn an_unknown_scenario_is_exit_code_78() {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_batch-retry-proxy"));
     let output = command.args(["simulate", "--scenario", "nonsense"]).output().await.unwrap();
     assert_eq!(output.status.code(), Some(78));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("calm, errors, mixed"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("calm, errors, lost-writes"));
 }

@@ -28,12 +28,19 @@ impl Account {
             }
             "Tasks_DeleteTaskFile" | "File_DeleteFromTask" => {
                 self.file(task, call)?;
-                let deleted = self.file_key(call);
-                self.deleted_files.insert(deleted);
+                let [job, task, name] = self.file_key(call);
+                self.register.deleted(format!("/jobs/{job}/tasks/{task}/files/{name}"), call.id());
+                self.deleted_files.insert([job, task, name]);
                 Ok(Answer::empty(200).changing())
             }
             _ => Err(NOT_SIMULATED),
         }
+    }
+
+    /// A task made anew under the same id has all its files.
+    pub(super) fn forget_deleted_files(&mut self, call: &Call<'_>) {
+        let (job, task) = (key(call.segment(1)), key(call.segment(3)));
+        self.deleted_files.retain(|[of_job, of_task, _]| *of_job != job || *of_task != task);
     }
 
     fn list_files(&self, task: &Resource, call: &Call<'_>) -> Outcome {

@@ -35,7 +35,11 @@ impl Account {
                 job.change(fields, version, call.now);
                 Ok(call.written(200, job))
             }
-            "Jobs_DeleteJob" => self.turn_job(call, "deleting", &[(call.settled(), State::Gone)]),
+            "Jobs_DeleteJob" => {
+                let answer = self.turn_job(call, "deleting", &[(call.settled(), State::Gone)])?;
+                self.register.deleted(call.path(2), call.id());
+                Ok(answer)
+            }
             "Jobs_DisableJob" => self.turn_job(call, "disabling", &call.after(&["disabled"])),
             "Jobs_EnableJob" => self.turn_job(call, "active", &[]),
             "Jobs_TerminateJob" => self.turn_job(call, "terminating", &call.after(&["completed"])),
@@ -66,6 +70,7 @@ impl Account {
         let start = super::super::store::timestamp(call.now);
         job.fields.insert("executionInfo".to_owned(), json!({ "startTime": start }));
         let answer = call.created(&job, &call.url(&format!("/jobs/{id}")));
+        self.register.made(format!("/jobs/{}", key(&id)));
         self.tasks.insert(key(&id), Shelf::default());
         self.jobs.insert(job);
         Ok(answer)

@@ -1,4 +1,4 @@
-//! Pools and their nodes. Resizing makes nodes at once and is called finished a moment later.
+//! Pools. Resizing makes nodes at once and is called finished a moment later; what is done to nodes is in [`super::nodes`].
 
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,8 @@ impl Account {
         match operation {
             "Pools_ListPools" => {
                 let page = call.page(&self.pools)?;
-                let value: Vec<Value> = page.resources.iter().map(|pool| self.render_pool(pool, call)).collect();
+                let render = |pool: &&Resource| call.selected(self.render_pool(pool, call));
+                let value: Vec<Value> = page.resources.iter().map(render).collect();
                 Ok(call.page_of(&value, page.next.as_deref(), "pools"))
             }
             "Pools_CreatePool" => self.create_pool(call),
@@ -20,14 +21,16 @@ impl Account {
                 let pool = self.pool(call)?;
                 // The conditions are judged by the resource, the allocation state by the clock.
                 call.found(pool, "", "pools")?;
-                let mut rendered = self.render_pool(pool, call);
+                let mut rendered = call.selected(self.render_pool(pool, call));
                 rendered["odata.metadata"] = json!(call.url("/$metadata#pools/@Element"));
                 Ok(super::validated(Answer::json(&rendered), pool))
             }
             "Pools_DeletePool" => {
                 let pool = self.pool_to_write(call)?;
                 pool.enter(call.now, "deleting", &[(call.settled(), State::Gone)]);
-                Ok(call.written(202, pool))
+                let answer = call.written(202, pool);
+                self.register.deleted(call.path(2), call.id());
+                Ok(answer)
             }
             "Pools_UpdatePool" => self.write_pool(call, 200),
             "Pools_ReplacePoolProperties" => self.write_pool(call, 204),
@@ -37,24 +40,11 @@ impl Account {
                 pool.fields.remove(RESIZED_AT);
                 Ok(call.written(202, pool))
             }
-            "Nodes_ListNodes" => {
-                let pool = self.pool(call)?;
-                let none = Shelf::default();
-                let nodes = self.nodes.get(&key(&pool.id)).unwrap_or(&none);
-                call.listed(&call.page(nodes)?, "nodes", |node| node_url(call, &node.id))
-            }
-            "Nodes_GetNode" => {
-                self.pool(call)?;
-                let nodes = self.nodes.get(&key(call.segment(1)));
-                let node = nodes.and_then(|nodes| nodes.get(call.segment(3), call.now)).ok_or(NODE_NOT_FOUND)?;
-                call.found(node, &node_url(call, &node.id), "nodes")
-            }
-            "Nodes_RebootNode" => self.reboot_node(call),
             _ => Err(NOT_SIMULATED),
         }
     }
 
-    fn pool(&self, call: &Call<'_>) -> Result<&Resource, Refusal> {
+    pub(super) fn pool(&self, call: &Call<'_>) -> Result<&Resource, Refusal> {
         self.pools.get(call.segment(1), call.now).ok_or(NOT_FOUND)
     }
 
@@ -74,6 +64,7 @@ impl Account {
         pool.fields.insert(RESIZED_AT.to_owned(), json!(millis(call)));
         let answer = call.created(&pool, &call.url(&format!("/pools/{id}")));
         self.fill_nodes(&pool, call)?;
+        self.register.made(format!("/pools/{}", key(&id)));
         self.pools.insert(pool);
         Ok(answer)
     }
@@ -120,19 +111,12 @@ impl Account {
                 nodes.insert(node);
             }
         }
-        self.nodes.insert(key(&pool.id), nodes);
+        // A node's users go with it.
+        let pool = key(&pool.id);
+        let is_new = self.pools.get(&pool, call.now).is_none();
+        self.users.retain(|[of, node, _]| *of != pool || !is_new && nodes.get(node, call.now).is_some());
+        self.nodes.insert(pool, nodes);
         Ok(())
-    }
-
-    fn reboot_node(&mut self, call: &Call<'_>) -> Outcome {
-        self.pool(call)?;
-        let nodes = self.nodes.get_mut(&key(call.segment(1)));
-        let node = nodes.and_then(|nodes| nodes.get_mut(call.segment(3), call.now)).ok_or(NODE_NOT_FOUND)?;
-        if node.state(call.now) == "rebooting" {
-            return Err(BEING_REBOOTED);
-        }
-        node.enter(call.now, "rebooting", &call.after(&["idle"]));
-        Ok(call.written(202, node))
     }
 
     fn render_pool(&self, pool: &Resource, call: &Call<'_>) -> Value {
@@ -161,10 +145,6 @@ fn millis(call: &Call<'_>) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn node_url(call: &Call<'_>, node: &str) -> String {
-    call.url(&format!("/pools/{}/nodes/{node}", call.segment(1)))
-}
-
 /// The field, never shown, that holds when the last resize began, in milliseconds since 1970.
 const RESIZED_AT: &str = "-resized-at";
 
@@ -176,8 +156,6 @@ const MAX_NODES: u64 = 10_000;
 
 const BEING_DELETED: Refusal =
     Refusal::new(409, "PoolBeingDeleted", "The specified pool is marked for deletion and is being deleted.");
-const BEING_REBOOTED: Refusal = Refusal::new(409, "NodeBeingRebooted", "The specified node is being rebooted.");
 const BEING_RESIZED: Refusal = Refusal::new(409, "PoolBeingResized", "The specified pool is being resized.");
 const EXISTS: Refusal = Refusal::new(409, "PoolExists", "The specified pool already exists.");
-const NODE_NOT_FOUND: Refusal = Refusal::new(404, "NodeNotFound", "The specified node does not exist.");
 const NOT_FOUND: Refusal = Refusal::new(404, "PoolNotFound", "The specified pool does not exist.");

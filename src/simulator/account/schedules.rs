@@ -1,7 +1,7 @@
 //! Job schedules. They make no jobs.
 
 use super::super::answer::{Answer, Refusal};
-use super::super::store::{Resource, State};
+use super::super::store::{Resource, State, key};
 use super::{Account, Call, NOT_SIMULATED, Outcome};
 
 impl Account {
@@ -28,7 +28,11 @@ impl Account {
             "JobSchedules_DisableJobSchedule" => self.turn_schedule(call, 204, "disabled", &[]),
             "JobSchedules_EnableJobSchedule" => self.turn_schedule(call, 204, "active", &[]),
             "JobSchedules_TerminateJobSchedule" => self.turn_schedule(call, 202, "terminating", &call.after(&["completed"])),
-            "JobSchedules_DeleteJobSchedule" => self.turn_schedule(call, 202, "deleting", &[(call.settled(), State::Gone)]),
+            "JobSchedules_DeleteJobSchedule" => {
+                let answer = self.turn_schedule(call, 202, "deleting", &[(call.settled(), State::Gone)])?;
+                self.register.deleted(call.path(2), call.id());
+                Ok(answer)
+            }
             _ => Err(NOT_SIMULATED),
         }
     }
@@ -47,6 +51,7 @@ impl Account {
         }
         let schedule = Resource::new(&id, fields, self.next_version(), "active", call.now);
         let answer = call.created(&schedule, &call.url(&format!("/jobschedules/{id}")));
+        self.register.made(format!("/jobschedules/{}", key(&id)));
         self.schedules.insert(schedule);
         Ok(answer)
     }
@@ -60,8 +65,11 @@ impl Account {
     ) -> Outcome {
         let version = self.next_version();
         let schedule = self.schedule_to_write(call)?;
-        if schedule.state(call.now) == "completed" && state != "deleting" {
-            return Err(COMPLETED);
+        match (schedule.state(call.now), state) {
+            (_, "deleting") => {}
+            ("completed", _) => return Err(COMPLETED),
+            ("terminating", _) => return Err(BEING_TERMINATED),
+            _ => {}
         }
         schedule.enter(call.now, state, later);
         schedule.change(serde_json::Map::new(), version, call.now);
@@ -71,6 +79,8 @@ impl Account {
 
 const BEING_DELETED: Refusal =
     Refusal::new(409, "JobScheduleBeingDeleted", "The specified job schedule is marked for deletion and is being deleted.");
+const BEING_TERMINATED: Refusal =
+    Refusal::new(409, "JobScheduleBeingTerminated", "The specified job schedule is being terminated.");
 const COMPLETED: Refusal = Refusal::new(409, "JobScheduleCompleted", "The specified job schedule is in a completed state.");
 const EXISTS: Refusal = Refusal::new(409, "JobScheduleExists", "The specified job schedule already exists.");
 pub(super) const NOT_FOUND: Refusal = Refusal::new(404, "JobScheduleNotFound", "The specified job schedule does not exist.");

@@ -38,6 +38,8 @@ impl Account {
                 if let Some(tasks) = self.tasks.get_mut(&key(call.segment(1))) {
                     tasks.remove(call.segment(3));
                 }
+                self.forget_deleted_files(call);
+                self.register.deleted(call.path(4), call.id());
                 Ok(Answer::empty(200).changing())
             }
             "Tasks_TerminateTask" => {
@@ -91,7 +93,7 @@ impl Account {
         let mut task = Resource::new(&id, fields, version, "active", call.now);
         task.enter(call.now, "active", &call.after(&["running", "completed"]));
         tasks.insert(task);
-        *self.made.entry(job).or_default().entry(id.clone()).or_default() += 1;
+        self.register.made(format!("/jobs/{job}/tasks/{}", key(&id)));
         Ok(id)
     }
 

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use crate::simulator::answer::Framing;
 use crate::simulator::scenario::Scenario;
 
+mod writes;
+
 /// An account, and the time that its requests come at.
 struct Bench {
     front: Front,
@@ -127,6 +129,7 @@ fn the_account_has_states_and_says_what_they_forbid() {
         ("POST /pools/p/nodes/tvmps_00000003_d/reboot", &none, "409 NodeBeingRebooted"),
         ("DELETE /pools/p", &none, "202"),
         ("DELETE /pools/p", &none, "409 PoolBeingDeleted"),
+        ("POST /pools", &pool, "409 PoolBeingDeleted"),
         ("later", &none, ""),
         ("GET /pools/p", &none, "404 PoolNotFound"),
         ("POST /jobschedules", &json!({ "id": "s" }), "201"),
@@ -134,6 +137,11 @@ fn the_account_has_states_and_says_what_they_forbid() {
         ("HEAD /jobschedules/s", &none, "200"),
         ("POST /jobschedules/s/disable", &none, "204"),
         ("GET /jobschedules/s/jobs", &none, "200"),
+        ("POST /jobschedules/s/enable", &none, "204"),
+        ("POST /jobschedules/s/terminate", &none, "202"),
+        ("POST /jobschedules/s/terminate", &none, "409 JobScheduleBeingTerminated"),
+        ("later", &none, ""),
+        ("POST /jobschedules/s/terminate", &none, "409 JobScheduleCompleted"),
         ("DELETE /jobschedules/s", &none, "202"),
         ("DELETE /jobschedules/s", &none, "409 JobScheduleBeingDeleted"),
         ("GET /nonsense", &none, "404 ResourceNotFound"),
@@ -264,6 +272,7 @@ fn a_fault_before_the_work_leaves_none() {
         ("kind='reset-before-work'", 0),
         ("kind='stall'\nhold='1s'", 0),
         ("kind='throttle'\nfor='1s'", 0),
+        ("kind='refuse-after-work'\nstatus=429\nretry_after='2s'", 2),
         ("kind='reset-after-work'", 2),
         ("kind='truncate'", 2),
     ] {
@@ -271,7 +280,8 @@ fn a_fault_before_the_work_leaves_none() {
         bench.told("POST /jobs", &json!({ "id": "j" }));
         let reaction = bench.react("POST /jobs/j/addtaskcollection", &[], &tasks(0..2));
         assert_eq!(bench.front.ledger(bench.now).tasks_made(), made, "{fault}");
-        assert_eq!(bench.front.ledger(bench.now).faults_dealt(), 1, "{fault}");
+        let ledger = bench.front.ledger(bench.now);
+        assert_eq!((ledger.faults_dealt(), ledger.answers_lost()), (1, u64::from(made > 0)), "{fault}");
         if let Reaction::Answer(answer) = reaction {
             assert!(answer.headers.contains_key("retry-after"), "{fault}");
         }
