@@ -9,7 +9,7 @@ SDK := target/sdk
 NODE_CLIENT := @azure/batch@10.2.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-rust test-sdk check check-all demos lint fmt doc deny clean
+.PHONY: help build test test-rust test-sdk check check-all demos soak lint fmt doc deny clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -55,7 +55,7 @@ test-sdk: ## Runs real Batch clients through the proxy (needs python3 with venv,
 	BATCH_SDK_PYTHON=$(CURDIR)/$(SDK)/python-15/bin/python BATCH_SDK_PYTHON_14=$(CURDIR)/$(SDK)/python-14/bin/python \
 		NODE_PATH=$(CURDIR)/$(SDK)/node/node_modules cargo test --locked --test it -- --ignored $$suites
 
-check-all: check demos ## Runs everything, also what takes longer
+check-all: check demos soak ## Runs everything, also what takes longer
 
 demos: ## Runs the demonstration under every scenario
 	cargo build --locked
@@ -65,6 +65,11 @@ demos: ## Runs the demonstration under every scenario
 		target/debug/batch-retry-proxy demo --scenario $$name > target/demo.txt || { cat target/demo.txt; exit 1; }; \
 		tail -1 target/demo.txt; \
 	done
+
+# One mode after the other; a time of day as seed finds more than always the same. A failure names the seed.
+soak: ## Compares 10,000 operations under faults with the account (SOAK_OPERATIONS=N, SOAK_FOR=10m, SOAK_SEED=N)
+	SOAK_OPERATIONS=$${SOAK_OPERATIONS:-10000} SOAK_SEED=$${SOAK_SEED:-$$(date +%s)} \
+		cargo test --locked --test it soak:: -- --nocapture --test-threads 1
 
 check: lint test doc deny ## Runs what CI runs, and the documentation
 

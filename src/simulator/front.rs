@@ -71,6 +71,9 @@ impl Front {
             Ok(operation) => operation,
             Err(refusal) => return Reaction::Answer(self.finish(Err(refusal), request, &base, now)),
         };
+        if call_of(request).is_some_and(|call| self.executed.contains(&call)) {
+            *self.ledger.asked_again.entry(operation.name.to_owned()).or_default() += 1;
+        }
         let fault = self.dealer.deal(operation, now);
         if let Some(fault) = &fault {
             *self.ledger.faults.entry(fault.kind.as_str().to_owned()).or_default() += 1;
@@ -120,11 +123,10 @@ impl Front {
     fn work(&mut self, operation: &Operation, request: &Request, base: &str, now: SystemTime) -> Answer {
         let outcome = self.account.perform(operation.name, &Call::new(request, base, now));
         let changed = outcome.as_ref().is_ok_and(|answer| answer.changed);
-        if let Some(id) = request.header("client-request-id").filter(|_| changed) {
-            let call = [id.to_owned(), request.method.to_string(), request.path.clone()];
-            if !self.executed.insert(call) {
-                *self.ledger.executed_twice.entry(operation.name.to_owned()).or_default() += 1;
-            }
+        if let Some(call) = call_of(request).filter(|_| changed)
+            && !self.executed.insert(call)
+        {
+            *self.ledger.executed_twice.entry(operation.name.to_owned()).or_default() += 1;
         }
         self.finish(outcome, request, base, now)
     }
@@ -146,6 +148,12 @@ impl Front {
             None => answer,
         }
     }
+}
+
+/// By what a call is known when it comes again.
+fn call_of(request: &Request) -> Option<[String; 3]> {
+    let id = request.header("client-request-id")?;
+    Some([id.to_owned(), request.method.to_string(), request.path.clone()])
 }
 
 /// What every request must have.

@@ -21,6 +21,9 @@ pub struct Ledger {
     pub early: u64,
     /// Requests refused for their credential.
     pub unauthenticated: u64,
+    /// Requests that came again after the same call had changed something, by operation. It is what a replay does after a lost answer, and what
+    /// must not happen to an operation that is harmful when done twice.
+    pub asked_again: BTreeMap<String, u64>,
     /// Operations that changed something again for the same call, known by its `client-request-id`, method and path.
     pub executed_twice: BTreeMap<String, u64>,
     /// The state of each job by its id.

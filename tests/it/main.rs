@@ -21,6 +21,7 @@ mod run;
 mod sdk;
 mod sdk_suite;
 mod simulator;
+mod soak;
 mod support;
 mod support_test;
 mod trust_files;

@@ -217,6 +217,12 @@ fn the_ledger_knows_what_was_done_twice() {
     let ledger = bench.front.ledger(bench.now);
     assert_eq!(ledger.tasks["j"]["a"], 2);
     assert_eq!(ledger.executed_twice.get("Nodes_RebootNode"), Some(&1));
+    assert_eq!(ledger.asked_again, ledger.executed_twice);
+    bench.answer("POST /pools/p/nodes/tvmps_00000001_d/reboot", &[("client-request-id", "r")], &Value::Null);
+    bench.answer("POST /pools/p/nodes/tvmps_00000001_d/reboot", &[("client-request-id", "r")], &Value::Null);
+    let ledger = bench.front.ledger(bench.now);
+    assert_eq!(ledger.executed_twice["Nodes_RebootNode"], 2, "the second was refused: the node was rebooting");
+    assert_eq!(ledger.asked_again["Nodes_RebootNode"], 3, "it was asked again all the same");
     assert_eq!(ledger.jobs["J"], "active");
 }
 
