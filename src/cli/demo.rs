@@ -68,11 +68,12 @@ async fn proxied(args: &DemoArgs, scenario: Scenario, bar: &ProgressBar) -> Resu
     let authority = NamedTempFile::new()?;
     std::fs::write(authority.path(), account.ca_pem())?;
     let (host, address, file) = (account.host().to_owned(), account.address(), authority.path().display());
-    // Waits shorter than the defaults, so that the demonstration is: the account's faults are shorter too.
+    // Waits shorter than the defaults, so that the demonstration is: the account's faults are shorter too. The account has no other client,
+    // so that what exists after a lost answer is this one's.
     let settings = Settings::from_toml(&format!(
         "listen.address = \"127.0.0.1:0\"\nadmin.address = \"127.0.0.1:0\"\nlog.level = \"off\"\n\
          [upstream]\nca_files = ['{file}']\nresolve = {{ \"{host}:443\" = \"{address}\" }}\n\
-         [retry.backoff]\ninitial = \"200ms\"\nmax = \"1s\"\n",
+         [retry.backoff]\ninitial = \"200ms\"\nmax = \"1s\"\n[retry.echo]\ncreates = \"trust\"\n",
     ))?;
     let logs = telemetry::init(settings.log);
     let app = App::bind(settings).await?;

@@ -71,7 +71,7 @@ Examples:
   batch-retry-proxy demo --scenario throttle --tasks 1000
   batch-retry-proxy demo --json | jq .passed
 
-It exits 0 only if through the proxy nothing failed, no task is missing and none was made twice.";
+It exits 0 only if through the proxy nothing failed, no task is missing, and nothing was made or deleted twice.";
 
 pub(super) const EXPLAIN: &str = "\
 Examples:

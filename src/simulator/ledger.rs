@@ -47,6 +47,11 @@ impl Ledger {
         self.tasks.values().flat_map(BTreeMap::values).filter(|times| **times > 1).count()
     }
 
+    /// All deletions that were carried out.
+    pub fn deletions(&self) -> u64 {
+        self.lives.values().map(|life| life.deleted_by.len() as u64).sum()
+    }
+
     /// All faults dealt.
     pub fn faults_dealt(&self) -> u64 {
         self.faults.values().sum()

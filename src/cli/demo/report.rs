@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::workload::Seen;
+use super::workload::{Seen, deletions};
 use crate::metrics::{Summary, Totals};
 use crate::simulator::Ledger;
 
@@ -43,6 +43,7 @@ impl Report {
             (run.missing(self.tasks) as u64, "tasks are missing"),
             (run.ledger.tasks_doubled() as u64, "tasks were made twice"),
             ((self.tasks - run.seen.listed.min(self.tasks)) as u64, "tasks were not in the list"),
+            (run.ledger.deletions().abs_diff(deletions(self.tasks)), "deletions too many or too few"),
         ];
         let wrong: Vec<String> =
             wrong.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
@@ -87,8 +88,10 @@ impl fmt::Display for Report {
         writeln!(f, "\nWhat the service did")?;
         self.row(f, "requests it received", |run| run.ledger.requests.to_string())?;
         self.row(f, "faults it dealt", |run| run.ledger.faults_dealt().to_string())?;
+        self.row(f, "changes it did not answer", |run| run.ledger.answers_lost().to_string())?;
         self.row(f, "tasks missing", |run| run.missing(*tasks).to_string())?;
         self.row(f, "tasks made twice", |run| run.ledger.tasks_doubled().to_string())?;
+        self.row(f, "deletions", |run| run.ledger.deletions().to_string())?;
         if let Some((_, totals)) = &self.proxied.proxy {
             let (replays, waited) = (totals.replays, totals.waited.as_secs_f64());
             writeln!(
@@ -96,9 +99,16 @@ impl fmt::Display for Report {
                 "\nThe proxy replayed {replays} times and waited {waited:.1} s in all, requests side by side counted each."
             )?;
         }
+        writeln!(
+            f,
+            "It takes a create that is refused as existing for its own, because nobody else uses this account (retry.echo.creates)."
+        )?;
         writeln!(f, "Its metrics were at {}; a proxy of your own has them at http://127.0.0.1:9464/metrics.", self.metrics)?;
         match self.verdict() {
-            Ok(()) => writeln!(f, "Passed: through the proxy nothing failed, no task is missing and none was made twice."),
+            Ok(()) => writeln!(
+                f,
+                "Passed: through the proxy nothing failed, no task is missing, and nothing was made or deleted twice."
+            ),
             Err(wrong) => writeln!(f, "Not passed: {wrong}."),
         }
     }
@@ -130,9 +140,11 @@ impl Run {
             "service": {
                 "requests": self.ledger.requests,
                 "faults": self.ledger.faults,
+                "answers_lost": self.ledger.lost,
                 "early": self.ledger.early,
                 "tasks_missing": self.missing(tasks),
                 "tasks_doubled": self.ledger.tasks_doubled(),
+                "deletions": self.ledger.deletions(),
             },
             "proxy": proxy,
         })
@@ -144,10 +156,13 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::simulator::Life;
 
     fn run(tasks: usize) -> Run {
         let made = (0..tasks).map(|n| (format!("task-{n}"), 1)).collect();
-        let ledger = Ledger { tasks: BTreeMap::from([("demo".to_owned(), made)]), ..Ledger::default() };
+        let deleted = Life { deleted_by: vec!["call".to_owned(); deletions(3) as usize], ..Life::default() };
+        let lives = BTreeMap::from([("/jobs/demo".to_owned(), deleted)]);
+        let ledger = Ledger { tasks: BTreeMap::from([("demo".to_owned(), made)]), lives, ..Ledger::default() };
         let seen = Seen { calls: 9, succeeded: 9, listed: tasks, ..Seen::default() };
         Run { seen, ledger, seconds: 1.0, proxy: None }
     }
@@ -163,7 +178,10 @@ mod tests {
         failed.seen.failures.insert("500".into(), 2);
         let mut doubled = run(3);
         doubled.ledger.tasks.get_mut("demo").unwrap().insert("task-0".into(), 2);
+        let mut undeleted = run(3);
+        undeleted.ledger.lives.clear();
         for (proxied, wrong) in [
+            (undeleted, "2 deletions too many or too few"),
             (failed, "2 calls failed"),
             (doubled, "1 tasks were made twice"),
             (run(2), "1 tasks are missing, 1 tasks were not in the list"),

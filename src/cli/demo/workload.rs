@@ -1,4 +1,5 @@
-//! What a program does to a Batch account: a pool, a job, tasks by the bulk call, a list in pages, single reads, files, the end of the job.
+//! What a program does to a Batch account: a pool, a job, tasks by the bulk call and one by one, a list in pages, single reads, files, changes
+//! of the job, deletions of tasks, the end of all.
 //!
 //! It never tries anything twice and gives nothing up: each call is made, and what came of it is counted.
 
@@ -66,7 +67,24 @@ struct Worker {
 /// How many calls a run with so many tasks makes, if nothing fails.
 pub(super) fn calls(tasks: usize) -> u64 {
     let pages = tasks.div_ceil(PAGE).max(1);
-    (2 + tasks.div_ceil(CHUNK) + pages + tasks.min(READS) + tasks.min(FILES) + 2) as u64
+    let made = singles(tasks) + (tasks - singles(tasks)).div_ceil(CHUNK);
+    let changed = JOB_CHANGES.len() + deleted(tasks);
+    (2 + made + pages + tasks.min(READS) + tasks.min(FILES) + changed + 2) as u64
+}
+
+/// How many things it deletes: some of the tasks, the job and the pool.
+pub(super) fn deletions(tasks: usize) -> u64 {
+    (deleted(tasks) + 2) as u64
+}
+
+/// How many of the tasks are made one by one.
+fn singles(tasks: usize) -> usize {
+    (tasks / 4).min(SINGLES)
+}
+
+/// How many of the tasks are deleted one by one.
+fn deleted(tasks: usize) -> usize {
+    (tasks / 4).min(DELETES)
 }
 
 /// Runs the whole of it. `tick` is called after each call.
@@ -77,18 +95,26 @@ pub(super) async fn run(way: Way, tasks: usize, tick: Arc<dyn Fn() + Send + Sync
     main.call(Method::POST, "/pools", Some(json!({"id": "demo", "vmSize": "standard_d2s_v3"}))).await;
     main.call(Method::POST, "/jobs", Some(json!({"id": "demo", "poolInfo": {"poolId": "demo"}}))).await;
     let ids: Vec<String> = (0..tasks).map(|n| format!("task-{n:05}")).collect();
-    let bulk = ids.chunks(CHUNK).map(|ids| {
-        let value: Vec<Value> = ids.iter().map(|id| json!({"id": id, "commandLine": "true"})).collect();
+    let task = |id: &String| json!({"id": id, "commandLine": "true"});
+    let (bulk, single) = ids.split_at(tasks - singles(tasks));
+    let bulk = bulk.chunks(CHUNK).map(|ids| {
+        let value: Vec<Value> = ids.iter().map(task).collect();
         (Method::POST, "/jobs/demo/addtaskcollection".to_owned(), Some(json!({"value": value})))
     });
-    side_by_side(bulk.collect(), worker).await;
+    let single = single.iter().map(|id| (Method::POST, "/jobs/demo/tasks".to_owned(), Some(task(id))));
+    side_by_side(bulk.chain(single).collect(), worker).await;
     main.list().await;
     let reads = ids.iter().take(READS).map(|id| (Method::GET, format!("/jobs/demo/tasks/{id}"), None));
     side_by_side(reads.collect(), worker).await;
     let files = ids.iter().take(FILES).map(|id| (Method::GET, format!("/jobs/demo/tasks/{id}/files/stdout.txt"), None));
     side_by_side(files.collect(), worker).await;
-    main.call(Method::POST, "/jobs/demo/terminate", Some(json!({"terminateReason": "done"}))).await;
-    main.call(Method::GET, "/jobs/demo", None).await;
+    let deletes = ids.iter().take(deleted(tasks)).map(|id| (Method::DELETE, format!("/jobs/demo/tasks/{id}"), None));
+    side_by_side(deletes.collect(), worker).await;
+    for (method, path, body) in JOB_CHANGES {
+        main.call(method, path, serde_json::from_str(body).ok()).await;
+    }
+    main.call(Method::DELETE, "/jobs/demo", None).await;
+    main.call(Method::DELETE, "/pools/demo", None).await;
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     seen.clone()
 }
@@ -237,11 +263,24 @@ impl Way {
 /// A version of the API that has all the operations used here.
 const API_VERSION: &str = "2024-07-01.20.0";
 
+/// What is done to the job at its end, with the look at it that a program takes: in this order, one after the other.
+const JOB_CHANGES: [(Method, &str, &str); 5] = [
+    (Method::PATCH, "/jobs/demo", r#"{"priority": 100}"#),
+    (Method::POST, "/jobs/demo/disable", r#"{"disableTasks": "requeue"}"#),
+    (Method::POST, "/jobs/demo/enable", ""),
+    (Method::POST, "/jobs/demo/terminate", r#"{"terminateReason": "done"}"#),
+    (Method::GET, "/jobs/demo", ""),
+];
+
 /// Connections side by side.
 const WORKERS: usize = 8;
 
 /// Tasks in one bulk call: fewer than the 100 that Batch allows, so that there is more than one call.
 const CHUNK: usize = 20;
+
+/// Tasks that are made by a call of their own, and tasks that are deleted, at most.
+const SINGLES: usize = 20;
+const DELETES: usize = 20;
 
 /// Tasks on one page of the list.
 const PAGE: usize = 50;
