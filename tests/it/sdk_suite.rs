@@ -43,9 +43,9 @@ async fn node_azure_batch_10_does_its_work() {
     survives(&["node", &script("workload_js.js")]).await;
 }
 
-/// Runs the workload under both scenarios. Everything is made once, nothing before its time, no signature breaks.
+/// Runs the workload under three scenarios. Everything is made once, nothing before its time, no signature breaks.
 async fn survives(command: &[&str]) {
-    for scenario in ["throttle", "resets"] {
+    for scenario in ["throttle", "resets", "lost-writes"] {
         let settings =
             SimulatorSettings { scenario: Scenario::load(scenario).unwrap(), seed: 1, ..SimulatorSettings::demo() };
         let (account, key) = (settings.account.clone(), settings.key.clone());
