@@ -222,4 +222,19 @@ fn metadata(mark: u32) -> Value {
     json!([{ "name": "mark", "value": mark.to_string() }])
 }
 
+/// A failure is worth little that cannot be asked for again.
+#[test]
+fn the_same_seed_asks_the_same() {
+    let asks = |seed| {
+        let mut planner = Planner::new(seed, 3);
+        let ask = |number: u32| {
+            let ask = planner.next(&number.to_string());
+            format!("{} {} {:?} {:?} {:?}", ask.verb, ask.target, ask.body, ask.if_match, ask.etag_of)
+        };
+        (0..3000).map(ask).collect::<Vec<_>>()
+    };
+    assert_eq!(asks(1), asks(1));
+    assert_ne!(asks(1), asks(2));
+}
+
 const POOL_GONE: &[(u16, &str)] = &[(404, "PoolNotFound"), (409, "PoolBeingDeleted")];
