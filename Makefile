@@ -37,7 +37,7 @@ test-sdk: ## Runs real Batch clients through the proxy (needs python3 with venv,
 	if $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
 		$(call python_environment,tests/sdk/requirements.txt,$(SDK)/python-15); \
 		$(call python_environment,tests/sdk/requirements-14.txt,$(SDK)/python-14); \
-		suites="sdk:: sdk_suite::python"; \
+		suites="sdk:: sdk_suite::python sdk_amplification::python"; \
 	else \
 		echo "test-sdk: the Python clients are skipped, because there is no $(PYTHON) with venv"; \
 	fi; \
@@ -47,13 +47,14 @@ test-sdk: ## Runs real Batch clients through the proxy (needs python3 with venv,
 			npm install --silent --no-save --no-package-lock --prefix $(SDK)/node $(NODE_CLIENT); \
 			mkdir -p $(SDK)/node/$(NODE_CLIENT); \
 		fi; \
-		suites="$$suites sdk_suite::node"; \
+		suites="$$suites sdk_suite::node sdk_amplification::node"; \
 	else \
 		echo "test-sdk: the Node client is skipped, because there is no node with npm"; \
 	fi; \
 	[ -n "$$suites" ] || exit 0; \
 	BATCH_SDK_PYTHON=$(CURDIR)/$(SDK)/python-15/bin/python BATCH_SDK_PYTHON_14=$(CURDIR)/$(SDK)/python-14/bin/python \
-		NODE_PATH=$(CURDIR)/$(SDK)/node/node_modules cargo test --locked --test it -- --ignored $$suites
+		NODE_PATH=$(CURDIR)/$(SDK)/node/node_modules \
+		cargo test --locked --test it -- --ignored --show-output $$suites
 
 check-all: check demos soak ## Runs everything, also what takes longer
 

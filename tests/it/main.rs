@@ -19,6 +19,8 @@ mod matrix;
 mod repeats;
 mod run;
 mod sdk;
+mod sdk_amplification;
+mod sdk_client;
 mod sdk_suite;
 mod simulator;
 mod soak;

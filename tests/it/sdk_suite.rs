@@ -3,7 +3,6 @@
 //! The program is the one a user starts; the account is in this process, so that its ledger can be asked what really happened. `make
 //! test-sdk` installs the clients.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use batch_retry_proxy::simulator::{Scenario, Simulator, SimulatorSettings};
 use tempfile::NamedTempFile;
 use tokio::process::Command;
 
+use super::sdk_client::{script, variable};
 use super::support::guard_for;
 
 /// Tasks that each workload makes.
@@ -83,12 +83,4 @@ async fn survives(command: &[&str]) {
         assert!(ledger.executed_twice.is_empty(), "{scenario}: {ledger:?}");
         assert!(ledger.faults_dealt() > 0, "{scenario} dealt no fault");
     }
-}
-
-fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: make test-sdk sets it"))
-}
-
-fn script(name: &str) -> String {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/sdk").join(name).display().to_string()
 }
