@@ -7,6 +7,9 @@ TOOLS := target/tools
 CARGO_DENY := $(TOOLS)/bin/cargo-deny
 SDK := target/sdk
 NODE_CLIENT := @azure/batch@10.2.0
+# Seconds for which the service fails the bulk helpers of the clients; a minute in check-all.
+OUTAGE ?= 12
+check-all: OUTAGE := 60
 
 .DEFAULT_GOAL := help
 .PHONY: help build test test-rust test-sdk check check-all demos soak lint fmt doc deny clean
@@ -37,7 +40,7 @@ test-sdk: ## Runs real Batch clients through the proxy (needs python3 with venv,
 	if $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
 		$(call python_environment,tests/sdk/requirements.txt,$(SDK)/python-15); \
 		$(call python_environment,tests/sdk/requirements-14.txt,$(SDK)/python-14); \
-		suites="sdk:: sdk_suite::python sdk_amplification::python"; \
+		suites="sdk:: sdk_suite::python sdk_amplification::python sdk_bulk::"; \
 	else \
 		echo "test-sdk: the Python clients are skipped, because there is no $(PYTHON) with venv"; \
 	fi; \
@@ -53,7 +56,7 @@ test-sdk: ## Runs real Batch clients through the proxy (needs python3 with venv,
 	fi; \
 	[ -n "$$suites" ] || exit 0; \
 	BATCH_SDK_PYTHON=$(CURDIR)/$(SDK)/python-15/bin/python BATCH_SDK_PYTHON_14=$(CURDIR)/$(SDK)/python-14/bin/python \
-		NODE_PATH=$(CURDIR)/$(SDK)/node/node_modules \
+		NODE_PATH=$(CURDIR)/$(SDK)/node/node_modules BATCH_SDK_OUTAGE=$(OUTAGE) \
 		cargo test --locked --test it -- --ignored --show-output $$suites
 
 check-all: check demos soak ## Runs everything, also what takes longer

@@ -20,6 +20,7 @@ mod repeats;
 mod run;
 mod sdk;
 mod sdk_amplification;
+mod sdk_bulk;
 mod sdk_client;
 mod sdk_suite;
 mod simulator;
