@@ -224,10 +224,11 @@ impl RetryPolicy {
     }
 
     /// How long to keep back what was given up, so that a client that tries again at once does not do so faster than this proxy would. The
-    /// bulk helpers of the Python SDKs send addtaskcollection again without a wait for as long as it fails.
+    /// bulk helpers of the Python SDKs send addtaskcollection again without a wait for as long as it fails, as a new call or as a repeat. After
+    /// a second attempt there was a wait already.
     pub fn hold(&self, at: &Situation, reason: StopReason) -> Option<Duration> {
         let backoff = &self.settings.backoff;
-        let hot = at.subject.creates_collection() && reason == StopReason::Repeat;
+        let hot = at.subject.creates_collection() && (reason == StopReason::Repeat || at.attempts <= 1);
         hot.then(|| backoff.base(at.attempts) + backoff.jitter(at.attempts, at.entropy))
     }
 

@@ -132,14 +132,14 @@ async fn a_request_that_cannot_be_told_from_another_is_not_remembered() {
 
 /// The bulk helpers send again at once, for ever: the answer is kept back as long as a replay would have waited.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_to_a_repeat_of_addtaskcollection_is_held() {
+async fn an_answer_to_addtaskcollection_that_no_wait_came_before_is_held() {
     let (origin, proxy) =
         start(|it| it.set("retry.max_attempts", 1).set("retry.backoff.initial", "300ms").set("retry.backoff.max", "300ms"))
             .await;
     origin.script(|_| error(503, "ServerBusy", &[]));
     let body = r#"{"value":[{"id":"t"}]}"#;
     let response = send(&proxy, "POST", "/jobs/j/addtaskcollection", "1", body).await;
-    assert!(proxy_status(&response).ends_with("waited=0.0"), "{}", proxy_status(&response));
+    assert!(proxy_status(&response).ends_with("attempts=1; fate=exhausted; waited=0.3"), "{}", proxy_status(&response));
     let response = send(&proxy, "POST", "/jobs/j/addtaskcollection", "1", body).await;
     assert!(proxy_status(&response).ends_with("attempts=1; fate=repeat; waited=0.3"), "{}", proxy_status(&response));
     send(&proxy, "POST", "/jobs", "2", body).await;

@@ -420,16 +420,19 @@ fn a_repeat_is_sent_once() {
 
 /// Only the operation that the bulk helpers loop on, and only where no wait came before.
 #[test]
-fn a_repeat_of_addtaskcollection_is_held_for_its_backoff() {
+fn what_is_given_up_of_addtaskcollection_is_held_for_its_backoff() {
     let collection = subject(Method::POST, "/jobs/j/addtaskcollection");
-    for (subject, reason, want) in [
-        (collection, StopReason::Repeat, Some(3 * SECOND)),
-        (collection, StopReason::Attempts, None),
-        (collection, StopReason::Deadline, None),
-        (idempotent(), StopReason::Repeat, None),
-        (safe(), StopReason::Repeat, None),
+    for (subject, attempts, reason, want) in [
+        (collection, 1, StopReason::Repeat, Some(3 * SECOND)),
+        (collection, 1, StopReason::Attempts, Some(3 * SECOND)),
+        (collection, 1, StopReason::Body, Some(3 * SECOND)),
+        (collection, 1, StopReason::Deadline, Some(3 * SECOND)),
+        (collection, 2, StopReason::Attempts, None),
+        (collection, 2, StopReason::Deadline, None),
+        (idempotent(), 1, StopReason::Repeat, None),
+        (safe(), 1, StopReason::Repeat, None),
     ] {
-        let at = Situation { entropy: 1.0, ..first(subject) };
-        assert_eq!(policy().hold(&at, reason), want, "{} {reason:?}", subject.name());
+        let at = Situation { attempts, entropy: 1.0, ..first(subject) };
+        assert_eq!(policy().hold(&at, reason), want, "{} {attempts} {reason:?}", subject.name());
     }
 }
