@@ -122,7 +122,10 @@ impl Forwarder {
             let verdict = self.policy.decide(&exchange.situation(&self.drain), &attempt.outcome());
             self.count(&exchange, &attempt, verdict.class);
             let stop = match verdict.decision {
-                Decision::Deliver => return self.deliver(exchange, attempt, verdict.class, target),
+                Decision::Deliver => {
+                    self.hold_back(&mut exchange, &attempt).await;
+                    return self.deliver(exchange, attempt, verdict.class, target);
+                }
                 Decision::Echo(resolution) => {
                     return self.settle(exchange, attempt, resolution, verdict.class, target).await;
                 }
@@ -239,10 +242,7 @@ impl Forwarder {
         };
         exchange.log_give_up(&attempt, reason);
         self.metrics.stop(exchange.record.operation(), reason);
-        if let Some(hold) = self.policy.hold(&exchange.situation(&self.drain), reason) {
-            // Cut short or not, what is handed over stays the same.
-            let _ = self.wait(&mut exchange, hold, WaitCause::Backoff).await;
-        }
+        self.hold_back(&mut exchange, &attempt).await;
         // Only now: a client that hung up is not remembered.
         if reason != StopReason::Shutdown {
             let left = exchange.leaves(&attempt, class);
@@ -279,6 +279,14 @@ impl Forwarder {
         let mut response = answer.into_response(self, exchange, fate);
         append_proxy_status(&mut response, &status);
         response
+    }
+
+    /// Keeps back an answer that its client would not wait after.
+    async fn hold_back(&self, exchange: &mut Exchange, attempt: &Attempt) {
+        if let Some(hold) = self.policy.hold(&exchange.situation(&self.drain), &attempt.outcome()) {
+            // Cut short or not, what is handed over stays the same.
+            let _ = self.wait(exchange, hold, WaitCause::Backoff).await;
+        }
     }
 
     fn count(&self, exchange: &Exchange, attempt: &Attempt, class: Class) {

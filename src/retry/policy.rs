@@ -223,12 +223,16 @@ impl RetryPolicy {
         Verdict { class, decision: self.decide_class(class, at, outcome) }
     }
 
-    /// How long to keep back what was given up, so that a client that tries again at once does not do so faster than this proxy would. The
-    /// bulk helpers of the Python SDKs send addtaskcollection again without a wait for as long as it fails, as a new call or as a repeat. After
-    /// a second attempt there was a wait already.
-    pub fn hold(&self, at: &Situation, reason: StopReason) -> Option<Duration> {
+    /// How long to keep back the answer that this outcome leads to, so that a client that tries again at once does not do so faster than this
+    /// proxy would. The bulk helpers of the Python SDKs send addtaskcollection again without a wait for as long as it ends in a 5xx, as
+    /// a new call or as a repeat. After a second attempt there was a wait already.
+    pub fn hold(&self, at: &Situation, outcome: &Outcome<'_>) -> Option<Duration> {
         let backoff = &self.settings.backoff;
-        let hot = at.subject.creates_collection() && (reason == StopReason::Repeat || at.attempts <= 1);
+        let is_5xx = match outcome {
+            Outcome::Failed { failure, .. } => *failure != Failure::RequestBody,
+            Outcome::Responded { status, .. } => status.is_server_error(),
+        };
+        let hot = is_5xx && at.subject.creates_collection() && at.attempts <= 1;
         hot.then(|| backoff.base(at.attempts) + backoff.jitter(at.attempts, at.entropy))
     }
 

@@ -142,6 +142,10 @@ async fn an_answer_to_addtaskcollection_that_no_wait_came_before_is_held() {
     assert!(proxy_status(&response).ends_with("attempts=1; fate=exhausted; waited=0.3"), "{}", proxy_status(&response));
     let response = send(&proxy, "POST", "/jobs/j/addtaskcollection", "1", body).await;
     assert!(proxy_status(&response).ends_with("attempts=1; fate=repeat; waited=0.3"), "{}", proxy_status(&response));
+    origin.script(|_| error(501, "NotImplemented", &[]));
+    let response = send(&proxy, "POST", "/jobs/j/addtaskcollection", "3", body).await;
+    assert!(proxy_status(&response).ends_with("attempts=1; fate=permanent; waited=0.3"), "{}", proxy_status(&response));
+    origin.script(|_| error(503, "ServerBusy", &[]));
     send(&proxy, "POST", "/jobs", "2", body).await;
     let response = send(&proxy, "POST", "/jobs", "2", body).await;
     assert!(proxy_status(&response).ends_with("fate=repeat; waited=0.0"), "{}", proxy_status(&response));

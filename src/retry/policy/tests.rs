@@ -418,21 +418,25 @@ fn a_repeat_is_sent_once() {
     assert_eq!(policy().attempt_limit(&at, None), None, "no replay follows, so the client's patience decides");
 }
 
-/// Only the operation that the bulk helpers loop on, and only where no wait came before.
+/// Only the operation that the bulk helpers loop on, only what they loop on, and only where no wait came before.
 #[test]
-fn what_is_given_up_of_addtaskcollection_is_held_for_its_backoff() {
+fn a_failure_of_addtaskcollection_is_held_for_its_backoff() {
     let collection = subject(Method::POST, "/jobs/j/addtaskcollection");
-    for (subject, attempts, reason, want) in [
-        (collection, 1, StopReason::Repeat, Some(3 * SECOND)),
-        (collection, 1, StopReason::Attempts, Some(3 * SECOND)),
-        (collection, 1, StopReason::Body, Some(3 * SECOND)),
-        (collection, 1, StopReason::Deadline, Some(3 * SECOND)),
-        (collection, 2, StopReason::Attempts, None),
-        (collection, 2, StopReason::Deadline, None),
-        (idempotent(), 1, StopReason::Repeat, None),
-        (safe(), 1, StopReason::Repeat, None),
+    let lost = failed(Failure::ConnectionLost, Transmission::Unknown);
+    for (subject, attempts, outcome, want) in [
+        (collection, 1, responded(503, None), Some(3 * SECOND)),
+        (collection, 1, responded(503, Some(120 * SECOND)), Some(3 * SECOND)),
+        (collection, 1, responded(501, None), Some(3 * SECOND)),
+        (collection, 1, lost, Some(3 * SECOND)),
+        (collection, 1, failed(Failure::RequestBody, Transmission::Unknown), None),
+        (collection, 1, responded(429, None), None),
+        (collection, 1, responded(200, None), None),
+        (collection, 1, responded(404, None), None),
+        (collection, 2, responded(503, None), None),
+        (idempotent(), 1, responded(503, None), None),
+        (safe(), 1, lost, None),
     ] {
         let at = Situation { attempts, entropy: 1.0, ..first(subject) };
-        assert_eq!(policy().hold(&at, reason), want, "{} {attempts} {reason:?}", subject.name());
+        assert_eq!(policy().hold(&at, &outcome), want, "{} {attempts} {outcome:?}", subject.name());
     }
 }
