@@ -15,7 +15,7 @@ SOAK_SEED ?= $(shell date +%s)
 check-all: SOAK_SEED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-rust test-sdk check check-all demos soak lint fmt doc deny clean
+.PHONY: help build test test-rust test-sdk check check-all demos soak crowd lint fmt doc deny clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -62,7 +62,10 @@ test-sdk: ## Runs real Batch clients through the proxy (needs python3 with venv,
 		NODE_PATH=$(CURDIR)/$(SDK)/node/node_modules BATCH_SDK_OUTAGE=$(OUTAGE) \
 		cargo test --locked --test it -- --ignored --show-output $$suites
 
-check-all: check demos soak ## Runs everything, also what takes longer
+check-all: check demos soak crowd ## Runs everything, also what takes longer
+
+crowd: build ## Lets 2,000 clients upload 4 MiB each at once and looks at the memory
+	BATCH_RELEASE_BINARY=$(CURDIR)/target/release/batch-retry-proxy cargo test --locked --test it two_thousand_uploads -- --ignored
 
 demos: ## Runs the demonstration under every scenario
 	cargo build --locked

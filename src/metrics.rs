@@ -124,7 +124,7 @@ impl Metrics {
         self.families.state_refusals.with([operation, code]).inc();
     }
 
-    /// A request's body passed without being held, so that it could be sent only once.
+    /// A body passed without being held: a request that could be sent only once, or an answer for which there was no memory.
     pub fn unheld_body(&self, reason: UnheldReason) {
         self.families.unheld_bodies.with([reason.as_str()]).inc();
     }

@@ -12,6 +12,7 @@ mod headers;
 mod held;
 mod http;
 mod intercept;
+mod memory;
 mod prefixed;
 mod record;
 mod repeats;
@@ -91,7 +92,7 @@ pub struct BodySettings {
     pub request_limit: u64,
     /// Largest answer read whole before it is handed over, in bytes (`retry.response_buffer`).
     pub response_buffer: u64,
-    /// All held bodies together, in bytes (`retry.memory_limit`).
+    /// All held bodies and answers together, in bytes (`retry.memory_limit`).
     pub memory_limit: u64,
 }
 
@@ -288,7 +289,7 @@ async fn upgraded(request: Request<Incoming>) -> Option<Prefixed> {
         }
     };
     match upgraded.downcast::<TokioIo<Watched<TcpStream>>>() {
-        Ok(parts) => Some(Prefixed::new(parts.read_buf, parts.io.into_inner().into_inner())),
+        Ok(parts) => Some(Prefixed::new(&parts.read_buf, parts.io.into_inner().into_inner())),
         Err(_) => {
             warn!("an upgraded connection is not the stream it began as");
             None

@@ -5,6 +5,9 @@
 
 mod body;
 mod connect;
+mod last_words;
+mod pieces;
+mod sips;
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -24,8 +27,10 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 pub use self::body::{RequestBody, after_prefix};
-pub use self::connect::{ConnectError, Dialer};
+pub use self::connect::{ConnectError, Dialer, TLS_WRITE_LIMIT};
 use self::connect::{ConnectionUse, Connector};
+pub use self::pieces::Pieces;
+pub use self::sips::Sips;
 use crate::retry::outcome::{Failure, Transmission};
 
 /// How Batch is reached.
@@ -70,6 +75,7 @@ impl Upstream {
             .pool_idle_timeout(settings.pool_idle_timeout)
             .retry_canceled_requests(false)
             .http1_preserve_header_case(true)
+            .http1_max_buf_size(BUFFER_LIMIT)
             .build(Connector::new(dialer, tls, settings.connect_timeout));
         Self { client }
     }
@@ -166,3 +172,7 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string);
     causes.collect::<Vec<_>>().join(": ")
 }
+
+/// The longest head of an answer, and what is queued at most before a connection takes more of a body. hyper's own limit is 400 KiB, which
+/// thousands of connections make much of.
+const BUFFER_LIMIT: usize = 16 * 1024;

@@ -131,7 +131,7 @@ impl Families {
             unheld_bodies: Counters::register(
                 r,
                 "unheld_bodies_total",
-                "Request bodies that were not held, so that they could be sent only once.",
+                "Bodies of requests, and of answers where memory was used up, that passed without being held for a replay.",
                 ["reason"],
             ),
             upstream_errors: Counters::register(r, "upstream_errors_total", "Sends that got no whole answer.", ["failure"]),

@@ -132,11 +132,11 @@ labels! {
         Upstream => "upstream",
     }
 
-    /// Why a request's body was not held for a replay.
+    /// Why the body of a request, or of an answer, was not held for a replay.
     pub enum UnheldReason {
-        /// All held bodies together reached `retry.memory_limit`.
+        /// All held bodies and answers together reached `retry.memory_limit`.
         Memory => "memory",
-        /// It is larger than `retry.body_limit`.
+        /// A request's body is larger than `retry.body_limit`.
         Size => "size",
     }
 }

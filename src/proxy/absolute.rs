@@ -16,7 +16,7 @@ use super::error::{Trouble, plain};
 use super::headers::strip_hop_by_hop;
 use crate::metrics::labels::ConnectionResult;
 use crate::retry::outcome::Failure;
-use crate::upstream::{RequestBody, Upstream};
+use crate::upstream::{Pieces, RequestBody, Upstream};
 
 /// A body of any origin.
 pub(super) type AnyBody = BoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
@@ -28,7 +28,7 @@ pub(super) async fn forward(mut request: Request<Incoming>, upstream: &Upstream)
     let (head, body) = request.into_parts();
     // A pooled connection may turn out to be dead before anything was written: what has no body can take another one.
     let spare = body.is_end_stream().then(|| Request::from_parts(head.clone(), RequestBody::empty()));
-    let request = Request::from_parts(head, RequestBody::Streamed { prefix: Bytes::new(), rest: body });
+    let request = Request::from_parts(head, RequestBody::Streamed { prefix: Pieces::default(), rest: body, turn: None });
     let sent = match (upstream.send(request, None).await, spare) {
         (Err(error), Some(spare)) if error.failure == Failure::StaleConnection => upstream.send(spare, None).await,
         (sent, _) => sent,

@@ -2,9 +2,11 @@
 //! [`super::stream`].
 
 use std::collections::VecDeque;
+use std::io::{BufReader, Read};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::response::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -18,9 +20,11 @@ use tokio::time::{Instant, timeout_at};
 use super::exchange::Exchange;
 use super::forward::Forwarder;
 use super::forward::download::Download;
+use super::memory::{Full, Kept, Memory};
 use super::stream::{AnswerBody, Stream};
 use crate::batch::fault;
-use crate::metrics::labels::Fate;
+use crate::metrics::labels::{Fate, UnheldReason};
+use crate::upstream::Pieces;
 
 /// An answer as far as it was read.
 #[derive(Debug)]
@@ -28,7 +32,7 @@ pub(super) enum Answer {
     /// Larger than the buffer, or a file that takes its time: the rest comes as it comes.
     Streaming { head: Parts, prefix: VecDeque<Bytes>, rest: Incoming },
     /// All of it.
-    Whole { head: Parts, data: Bytes, trailers: Option<HeaderMap> },
+    Whole { head: Parts, data: Pieces, trailers: Option<HeaderMap> },
 }
 
 /// An answer that began and did not end.
@@ -50,39 +54,48 @@ pub(super) struct ReadLimits {
 // === impl Answer ===
 
 impl Answer {
-    /// Reads `response` until it ends or `limits` say to stream it.
+    /// Reads `response` until it ends, `limits` say to stream it, or `memory` is used up.
     ///
     /// # Errors
     /// The body broke off, paused for too long, or is JSON that does not end.
-    pub(super) async fn read(response: Response<Incoming>, method: &Method, limits: ReadLimits) -> Result<Self, CutShort> {
+    pub(super) async fn read(
+        response: Response<Incoming>,
+        method: &Method,
+        limits: ReadLimits,
+        memory: &Memory,
+    ) -> Result<Self, CutShort> {
         let (head, mut body) = response.into_parts();
-        let mut prefix = VecDeque::new();
-        if body.size_hint().lower() > limits.buffer {
-            return Ok(Self::Streaming { head, prefix, rest: body });
+        let expected = body.size_hint().lower();
+        if expected > limits.buffer {
+            return Ok(Self::Streaming { head, prefix: VecDeque::new(), rest: body });
         }
-        let mut total = 0;
+        let mut kept = memory.for_answer(expected);
         let mut trailers = None;
         loop {
             let silent_at = Instant::now() + limits.idle;
             let frame = match timeout_at(silent_at.min(limits.stream_at), body.frame()).await {
                 Ok(Some(frame)) => frame.map_err(|_| CutShort)?,
                 Ok(None) => break,
-                Err(_) if limits.stream_at < silent_at => return Ok(Self::Streaming { head, prefix, rest: body }),
+                Err(_) if limits.stream_at < silent_at => return Ok(Self::streaming(head, kept, Bytes::new(), body)),
                 Err(_) => return Err(CutShort),
             };
-            match frame.into_data() {
-                Ok(data) => {
-                    total += data.len() as u64;
-                    prefix.push_back(data);
+            let data = match frame.into_data() {
+                Ok(data) => data,
+                Err(frame) => {
+                    trailers = frame.into_trailers().ok();
+                    continue;
                 }
-                Err(frame) => trailers = frame.into_trailers().ok(),
+            };
+            if kept.len() + data.len() as u64 > limits.buffer {
+                return Ok(Self::streaming(head, kept, data, body));
             }
-            if total > limits.buffer {
-                return Ok(Self::Streaming { head, prefix, rest: body });
+            if let Err(Full(data)) = kept.push(data) {
+                memory.unheld(UnheldReason::Memory);
+                return Ok(Self::streaming(head, kept, data, body));
             }
         }
-        let data = join(prefix);
-        if ends_by_close(method, &head) && is_json(&head.headers) && is_unfinished(&data) {
+        let data = kept.into_pieces();
+        if ends_by_close(method, &head) && is_unfinished_json(&head.headers, &data) {
             return Err(CutShort);
         }
         Ok(Self::Whole { head, data, trailers })
@@ -90,14 +103,14 @@ impl Answer {
 
     /// An answer of which all is here.
     pub(super) fn whole(head: Parts, data: Bytes) -> Self {
-        Self::Whole { head, data, trailers: None }
+        Self::Whole { head, data: data.into(), trailers: None }
     }
 
-    /// The body, where all of it is here.
-    pub(super) fn data(&self) -> Option<&Bytes> {
+    /// The body in one piece, where all of it is here.
+    pub(super) fn data(&self) -> Option<Bytes> {
         match self {
             Self::Streaming { .. } => None,
-            Self::Whole { data, .. } => Some(data),
+            Self::Whole { data, .. } => Some(data.join()),
         }
     }
 
@@ -115,7 +128,13 @@ impl Answer {
             return None;
         }
         let encoding = head.headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
-        fault::code(&data[..data.len().min(fault::PREFIX_LIMIT)], encoding)
+        fault::code(&data.start(fault::PREFIX_LIMIT), encoding)
+    }
+
+    fn streaming(head: Parts, kept: Kept, next: Bytes, rest: Incoming) -> Self {
+        let mut prefix = kept.into_pieces();
+        prefix.push(next);
+        Self::Streaming { head, prefix: prefix.into_inner(), rest }
     }
 
     /// The head alone.
@@ -140,39 +159,74 @@ impl Answer {
     }
 }
 
-/// The pieces as one; the usual single piece is not copied.
-fn join(mut pieces: VecDeque<Bytes>) -> Bytes {
-    if pieces.len() <= 1 {
-        return pieces.pop_front().unwrap_or_default();
-    }
-    let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-    for piece in &pieces {
-        whole.extend_from_slice(piece);
-    }
-    whole.freeze()
-}
-
 /// Whether only the end of the connection marks the end of the body: no proof that it is complete.
 fn ends_by_close(method: &Method, head: &Parts) -> bool {
     let bodiless = method == Method::HEAD || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status);
     !bodiless && !head.headers.contains_key(CONTENT_LENGTH) && !head.headers.contains_key(TRANSFER_ENCODING)
 }
 
-/// Whether JSON does not end. No text at all, and a byte order mark before it, are nobody's loss.
-fn is_unfinished(json: &[u8]) -> bool {
-    let text = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-    !text.is_empty() && serde_json::from_slice::<IgnoredAny>(text).is_err()
+/// Whether this says that it is JSON and does not end. What is coded in a way that cannot be read here is taken for finished.
+fn is_unfinished_json(headers: &HeaderMap, data: &Pieces) -> bool {
+    let value = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().trim();
+    if !value(CONTENT_TYPE).to_ascii_lowercase().starts_with("application/json") {
+        return false;
+    }
+    match value(CONTENT_ENCODING).to_ascii_lowercase().as_str() {
+        "" | "identity" => is_unfinished(data.reader()),
+        "gzip" | "x-gzip" if data.is_empty() => false,
+        "gzip" | "x-gzip" => is_unfinished(MultiGzDecoder::new(data.reader())),
+        _ => false,
+    }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let json = |value: &str| value.trim_start().to_ascii_lowercase().starts_with("application/json");
-    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(json)
-        && !headers.contains_key(CONTENT_ENCODING)
+/// Whether JSON does not end. No text at all, and a byte order mark before it, are nobody's loss.
+fn is_unfinished(text: impl Read) -> bool {
+    let mut text = text.take(INFLATED_LIMIT);
+    let mut first = Vec::new();
+    if text.by_ref().take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut first).is_err() {
+        return true;
+    }
+    let start = first.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&first);
+    if first.is_empty() {
+        return false;
+    }
+    let mut text = start.chain(BufReader::new(text));
+    let ended = serde_json::from_reader::<_, IgnoredAny>(&mut text).is_ok();
+    // Past the limit nobody knows, and nothing is known to be missing.
+    !ended && text.get_ref().1.get_ref().limit() > 0
 }
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What is looked through at most, so that a small body cannot become endless work.
+const INFLATED_LIMIT: u64 = 64 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use http::HeaderValue;
+
     use super::*;
+
+    fn gzip(plain: &[u8]) -> Vec<u8> {
+        let mut coder = GzEncoder::new(Vec::new(), Compression::fast());
+        coder.write_all(plain).unwrap();
+        coder.finish().unwrap()
+    }
+
+    fn unfinished(kind: &'static str, coding: &'static str, body: &[u8]) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        if !coding.is_empty() {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+        }
+        let mut pieces = Pieces::default();
+        body.chunks(2).for_each(|piece| pieces.push(Bytes::copy_from_slice(piece)));
+        is_unfinished_json(&headers, &pieces)
+    }
 
     #[test]
     fn json_is_unfinished_only_where_something_is_missing() {
@@ -180,12 +234,35 @@ mod tests {
             (&b"{\"value\":[]}"[..], false),
             (b"{\"value\":[]}\r\n", false),
             (b"\xef\xbb\xbf{}", false),
+            (b"\xef\xbb\xbf", true),
             (b"", false),
             (b"{\"value\":[{\"id\":", true),
             (b"{\"value\":[]", true),
+            (b"{", true),
             (b"{}}", true),
         ] {
-            assert_eq!(is_unfinished(json), want, "{}", String::from_utf8_lossy(json));
+            let text = String::from_utf8_lossy(json);
+            assert_eq!(unfinished("application/json;odata=minimalmetadata", "", json), want, "{text}");
+            assert_eq!(unfinished("Application/JSON", "gzip", &gzip(json)), want, "{text} in gzip");
+            assert!(!unfinished("text/plain", "", json), "{text} as text");
+            assert!(!unfinished("application/json", "br", json), "{text} in an unknown coding");
         }
+    }
+
+    #[test]
+    fn a_coded_answer_is_unfinished_where_its_coding_is() {
+        let whole = gzip(b"{\"value\":[]}");
+        assert!(!unfinished("application/json", "gzip", b""));
+        for cut in 1..whole.len() {
+            assert!(unfinished("application/json", "gzip", &whole[..cut]), "{cut} bytes");
+        }
+    }
+
+    /// Here is more than is looked at: nobody can say that something is missing.
+    #[test]
+    fn an_answer_that_inflates_without_end_is_taken_for_finished() {
+        let long = std::io::repeat(b' ').take(2 * INFLATED_LIMIT);
+        assert!(!is_unfinished((&b"["[..]).chain(long)));
+        assert!(is_unfinished((&b"["[..]).chain(std::io::repeat(b' ').take(100))));
     }
 }

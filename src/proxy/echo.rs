@@ -154,13 +154,13 @@ impl Forwarder {
         self.metrics.upstream_response(exchange.record.account(), status);
         exchange.observe(response.headers());
         let limits = ReadLimits { buffer: self.bodies.response_buffer, idle: self.body_idle_timeout, stream_at: deadline };
-        let read = Answer::read(response, &Method::GET, limits).await;
+        let read = Answer::read(response, &Method::GET, limits, &self.holding.memory).await;
         let outcome = match &read {
             Ok(_) => Outcome::Responded { status, hint: None, fault: None },
             Err(_) => Outcome::Failed { failure: Failure::Truncated, transmission: Transmission::Sent },
         };
         self.metrics.attempt(subject.name(), self.policy.decide(&situation, &outcome).class);
-        read.ok().filter(|_| status == StatusCode::OK)?.data().cloned()
+        read.ok().filter(|_| status == StatusCode::OK)?.data()
     }
 }
 

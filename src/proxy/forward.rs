@@ -19,7 +19,8 @@ use super::creations::Creations;
 use super::error::Trouble;
 use super::exchange::{Attempt, Exchange};
 use super::headers::strip_hop_by_hop;
-use super::held::{ClientBody, Holding, Memory};
+use super::held::{ClientBody, Holding};
+use super::memory::{ConnectionShare, Memory};
 use super::record::Record;
 use super::repeats::Repeats;
 use super::route::Target;
@@ -45,7 +46,7 @@ pub(super) struct Forwarder {
     pub(super) policy: RetryPolicy,
     pub(super) bodies: BodySettings,
     pub(super) body_idle_timeout: Duration,
-    holding: Holding,
+    pub(super) holding: Holding,
     repeats: Repeats,
     creations: Creations,
     pub(super) metrics: Metrics,
@@ -78,6 +79,11 @@ impl Forwarder {
         let repeats = Repeats::new(policy.repeat_memory());
         let creations = Creations::new(policy.read_after_create());
         Self { upstream, policy, bodies, body_idle_timeout, holding, repeats, creations, metrics, drain }
+    }
+
+    /// Counts a connection among those whose buffers are set off against the memory for bodies.
+    pub(super) fn connection(&self) -> ConnectionShare {
+        self.holding.memory.connection()
     }
 
     /// Gets `request` answered. Dropping the future, as hyper does when the client hangs up, ends waits and sends nothing more.
@@ -171,7 +177,7 @@ impl Forwarder {
             idle: self.body_idle_timeout,
             stream_at: exchange.streams_at(),
         };
-        match Answer::read(response, exchange.template.method(), limits).await {
+        match Answer::read(response, exchange.template.method(), limits, &self.holding.memory).await {
             Ok(answer) => {
                 let hint = retry_after::hint(&answer.head().headers, SystemTime::now());
                 let fault = answer.fault();

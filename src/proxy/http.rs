@@ -41,6 +41,7 @@ where
         // Limits are kept by `watch`, which tells a slow request from a quiet client.
         .header_read_timeout(None)
         .preserve_header_case(true)
+        .max_buf_size(BUFFER_LIMIT)
         .serve_connection(io, service)
         .with_upgrades();
     drive(connection, |connection| connection.graceful_shutdown(), watch, drain).await
@@ -91,3 +92,7 @@ where
         }
     }
 }
+
+/// The longest head of a request, twice what Windows' own HTTP server, behind which Batch says it is, takes unless told otherwise; and what
+/// is queued at most before a connection takes more of an answer. hyper's own limit is 400 KiB, which thousands of connections make much of.
+const BUFFER_LIMIT: usize = 16 * 1024;

@@ -18,6 +18,7 @@ use super::{Shared, tunnel};
 use crate::metrics::labels::{ConnectionKind, ConnectionResult, LeafResult, Side};
 use crate::tls::handshake::{ClientRuntime, HandshakeFailure};
 use crate::tls::leaf::Issued;
+use crate::upstream::{Sips, TLS_WRITE_LIMIT};
 
 /// Serves what comes through an accepted CONNECT.
 pub(super) async fn run(shared: &Shared, client: Prefixed, target: Target, runtime: ClientRuntime) {
@@ -57,6 +58,7 @@ async fn pass(shared: &Shared, client: Prefixed, target: Target) {
 async fn open(shared: &Shared, client: Prefixed, target: Target, runtime: ClientRuntime) {
     // Counts as failed unless it is served.
     let connection = shared.metrics.connection(ConnectionKind::Intercept);
+    let _share = shared.forwarder.connection();
     let config = match shared.certificates.for_host(target.host()) {
         Ok((config, issued)) => {
             let result = if issued == Issued::New { LeafResult::Issued } else { LeafResult::Cached };
@@ -69,9 +71,10 @@ async fn open(shared: &Shared, client: Prefixed, target: Target, runtime: Client
             return;
         }
     };
-    let accepting = TlsAcceptor::from(config).accept(client);
+    let accepting = TlsAcceptor::from(config).accept_with(client, |tls| tls.set_buffer_limit(Some(TLS_WRITE_LIMIT)));
     let failure = match timeout(shared.listen.header_timeout, accepting).await {
-        Ok(Ok(stream)) => return connection.end(serve(shared, stream, target, runtime).await),
+        // Apart, so that the many quiet connections do not keep room for the handshake.
+        Ok(Ok(stream)) => return connection.end(Box::pin(serve(shared, stream, target, runtime)).await),
         Ok(Err(error)) => match HandshakeFailure::of(&error) {
             // Node looks at the certificate by itself and hangs up without an alert.
             HandshakeFailure::Closed if runtime == ClientRuntime::Node => HandshakeFailure::UnknownCa,
@@ -102,9 +105,10 @@ async fn serve(shared: &Shared, stream: TlsStream<Prefixed>, target: Target, run
     };
     let lasted = Instant::now();
     let result = if http2 {
-        serve_http2(stream, handle, &watch, &shared.drain).await
+        // Few clients speak it, and all would keep room for it.
+        Box::pin(serve_http2(stream, handle, &watch, &shared.drain)).await
     } else {
-        serve_http1(stream, handle, &watch, &shared.drain).await
+        serve_http1(Sips::new(stream), handle, &watch, &shared.drain).await
     };
     // As above, where the end of Node's handshake got through before it hung up.
     let gone_at_once = !asked.load(Ordering::Relaxed) && lasted.elapsed() < DISTRUST_SHOWS_WITHIN;

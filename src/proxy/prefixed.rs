@@ -20,8 +20,9 @@ pub(super) struct Prefixed {
 // === impl Prefixed ===
 
 impl Prefixed {
-    pub(super) fn new(prefix: Bytes, stream: TcpStream) -> Self {
-        Self { prefix, stream }
+    pub(super) fn new(prefix: &[u8], stream: TcpStream) -> Self {
+        // Copied, and mostly nothing: the buffer it was read into would live as long as the connection.
+        Self { prefix: Bytes::copy_from_slice(prefix), stream }
     }
 
     /// The next byte, left where it is; `None` at the end of the stream.

@@ -16,13 +16,13 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::answer::CutShort;
 use super::forward::download::{Continued, Download, Repair};
-use crate::upstream::after_prefix;
+use crate::upstream::{Pieces, after_prefix};
 
 /// What the client's connection writes.
 #[derive(Debug)]
 pub(super) enum AnswerBody {
     Streaming(Box<Stream>),
-    Whole { data: Bytes, trailers: Option<HeaderMap> },
+    Whole { data: Pieces, trailers: Option<HeaderMap> },
 }
 
 /// An answer under way. Its end decides the request's fate.
@@ -55,7 +55,7 @@ enum Next {
 impl AnswerBody {
     /// A body known whole.
     pub(super) fn whole(data: Bytes) -> Self {
-        Self::Whole { data, trailers: None }
+        Self::Whole { data: data.into(), trailers: None }
     }
 }
 
@@ -67,8 +67,8 @@ impl Body for AnswerBody {
         match self.get_mut() {
             Self::Streaming(stream) => stream.poll_frame(cx),
             Self::Whole { data, trailers } => {
-                if !data.is_empty() {
-                    return Poll::Ready(Some(Ok(Frame::data(std::mem::take(data)))));
+                if let Some(piece) = data.pop() {
+                    return Poll::Ready(Some(Ok(Frame::data(piece))));
                 }
                 Poll::Ready(trailers.take().map(|fields| Ok(Frame::trailers(fields))))
             }
@@ -85,7 +85,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Streaming(stream) => stream.owed.map_or_else(SizeHint::new, SizeHint::with_exact),
-            Self::Whole { data, .. } => SizeHint::with_exact(data.len() as u64),
+            Self::Whole { data, .. } => SizeHint::with_exact(data.len()),
         }
     }
 }

@@ -7,6 +7,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::pieces::Pieces;
 
 /// What is sent after the request's head.
 #[derive(Debug)]
@@ -14,7 +17,7 @@ pub enum RequestBody {
     /// All of it is here. Cloning the parts gives the next attempt the same bytes.
     Held {
         /// The bytes not yet sent.
-        data: Bytes,
+        data: Pieces,
         /// Fields after a chunked body.
         trailers: Option<HeaderMap>,
         /// Whether the client sent it chunked; it goes out as it came in, even when it is empty.
@@ -23,9 +26,11 @@ pub enum RequestBody {
     /// Too large to hold: what was read so far, then the rest as it comes.
     Streamed {
         /// Read before the limit was found to be passed.
-        prefix: Bytes,
+        prefix: Pieces,
         /// What follows.
         rest: Incoming,
+        /// Given back when the body has gone, or is gone without.
+        turn: Option<OwnedSemaphorePermit>,
     },
 }
 
@@ -34,7 +39,7 @@ pub enum RequestBody {
 impl RequestBody {
     /// No body at all.
     pub fn empty() -> Self {
-        Self::Held { data: Bytes::new(), trailers: None, chunked: false }
+        Self::Held { data: Pieces::default(), trailers: None, chunked: false }
     }
 }
 
@@ -45,14 +50,14 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Held { data, trailers, .. } => {
-                if !data.is_empty() {
-                    return Poll::Ready(Some(Ok(Frame::data(std::mem::take(data)))));
+                if let Some(piece) = data.pop() {
+                    return Poll::Ready(Some(Ok(Frame::data(piece))));
                 }
                 Poll::Ready(trailers.take().map(|fields| Ok(Frame::trailers(fields))))
             }
-            Self::Streamed { prefix, rest } => {
-                if !prefix.is_empty() {
-                    return Poll::Ready(Some(Ok(Frame::data(std::mem::take(prefix)))));
+            Self::Streamed { prefix, rest, .. } => {
+                if let Some(piece) = prefix.pop() {
+                    return Poll::Ready(Some(Ok(Frame::data(piece))));
                 }
                 Pin::new(rest).poll_frame(cx)
             }
@@ -63,14 +68,14 @@ impl Body for RequestBody {
         match self {
             // hyper drops `Transfer-Encoding: chunked` from a request whose body has ended before it began.
             Self::Held { data, trailers, chunked } => !chunked && data.is_empty() && trailers.is_none(),
-            Self::Streamed { prefix, rest } => prefix.is_empty() && rest.is_end_stream(),
+            Self::Streamed { prefix, rest, .. } => prefix.is_empty() && rest.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Held { data, .. } => SizeHint::with_exact(data.len() as u64),
-            Self::Streamed { prefix, rest } => after_prefix(prefix.len() as u64, &rest.size_hint()),
+            Self::Held { data, .. } => SizeHint::with_exact(data.len()),
+            Self::Streamed { prefix, rest, .. } => after_prefix(prefix.len(), &rest.size_hint()),
         }
     }
 }

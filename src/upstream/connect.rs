@@ -26,6 +26,8 @@ use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use super::UpstreamSettings;
+use super::last_words::LastWords;
+use super::sips::Sips;
 use crate::retry::outcome::Failure;
 
 /// Opens TCP connections: `upstream.resolve` first, then DNS, IPv6 and IPv4 side by side.
@@ -56,7 +58,7 @@ pub(super) struct Connector {
 /// A connection of either kind.
 pub(super) enum UpstreamStream {
     Plain(TokioIo<TcpStream>),
-    Tls(Box<TokioIo<TlsStream<TcpStream>>>, ConnectionUse),
+    Tls(Box<TokioIo<LastWords<Sips<TlsStream<TcpStream>>>>>, ConnectionUse),
 }
 
 /// Whether a connection has carried an answer: travels with it through hyper's pool.
@@ -137,11 +139,15 @@ impl Connector {
         };
         let connected = timeout(self.connect_timeout, async {
             let tcp = self.dialer.dial(host, port).await?;
-            let tls = TlsConnector::from(self.tls.clone()).connect(name, tcp).await;
+            let tls = TlsConnector::from(self.tls.clone())
+                .connect_with(name, tcp, |tls| tls.set_buffer_limit(Some(TLS_WRITE_LIMIT)))
+                .await;
             tls.map_err(|error| fail(tls_failure(&error), error.into()))
         });
         match connected.await {
-            Ok(stream) => Ok(UpstreamStream::Tls(Box::new(TokioIo::new(stream?)), ConnectionUse::default())),
+            Ok(stream) => {
+                Ok(UpstreamStream::Tls(Box::new(TokioIo::new(LastWords::new(Sips::new(stream?)))), ConnectionUse::default()))
+            }
             Err(elapsed) => Err(fail(Failure::ConnectTimeout, elapsed.into())),
         }
     }
@@ -278,6 +284,9 @@ fn tls_failure(error: &io::Error) -> Failure {
         _ => Failure::TlsFailed,
     }
 }
+
+/// What is kept of a connection's TLS records until they can be written, in place of rustls's 64 KiB.
+pub const TLS_WRITE_LIMIT: usize = 16 * 1024;
 
 /// Finds peers that went away without a word, on connections whose answer takes long.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
