@@ -15,7 +15,7 @@ SOAK_SEED ?= $(shell date +%s)
 check-all: SOAK_SEED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-rust test-sdk check check-all demos soak crowd lint fmt doc deny clean
+.PHONY: help build test test-rust test-sdk check check-all demos soak crowd fleet lint fmt doc deny clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -83,6 +83,9 @@ soak: ## Compares 10,000 operations under faults with the account (SOAK_OPERATIO
 		cargo test --locked --test it soak:: -- --nocapture --test-threads 1
 
 check: lint test doc deny ## Runs what CI runs, and the documentation
+
+fleet: ## Simulates fleets of proxies against one account on virtual time
+	cargo bench --locked --bench fleet
 
 lint: ## Checks format and lints
 	cargo fmt --check
