@@ -143,6 +143,7 @@ impl App {
             upstream: Upstream::new(&self.settings.upstream, dialer.clone(), self.roots.client_config()),
             listen: self.settings.listen,
             route: self.settings.route,
+            throttle: self.settings.throttle,
             bodies: self.settings.bodies,
             body_idle_timeout: self.settings.upstream.body_idle_timeout,
             policy: RetryPolicy::new(self.settings.retry),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ::config::{Config, Value};
 
 use crate::admin::AdminSettings;
-use crate::proxy::{BodySettings, ListenSettings, RouteSettings};
+use crate::proxy::{BodySettings, ListenSettings, RouteSettings, ThrottleSettings};
 use crate::retry::policy::RetrySettings;
 use crate::telemetry::LogSettings;
 use crate::tls::CaSettings;
@@ -51,6 +51,8 @@ pub struct Settings {
     pub upstream: UpstreamSettings,
     /// When and how long requests are replayed (`retry.*`).
     pub retry: RetrySettings,
+    /// The gates and budgets of accounts (`retry.throttle.*`, `retry.budget.*`).
+    pub throttle: ThrottleSettings,
     /// Logs (`log.*`).
     pub log: LogSettings,
     /// How long requests may take to finish once the program is told to stop; zero stops at once (`shutdown.grace`).

@@ -29,7 +29,7 @@
 //!
 //! [`proxy::Proxy::serve`] accepts a connection, `serve_conn` reads its first request, `Route::of` decides what it is.
 //! A CONNECT to a Batch host goes to `intercept`, which ends TLS with a leaf made for that host and hands each request inside
-//! to `Forwarder::forward`. That reads the body, then loops: `Upstream::send`, judge the outcome, `RetryPolicy::decide`, wait.
+//! to `Forwarder::forward`. That reads the body, then loops: pass the account's gate, `Upstream::send`, judge the outcome, `RetryPolicy::decide`, wait.
 //! An answer that an earlier send may have brought about is settled first. Then it is delivered with a `Proxy-Status` header and its fate is
 //! counted. One that breaks off while it streams is sent for again by `Download::repair`, and the client is given the rest.
 

@@ -21,6 +21,7 @@ pub mod labels;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 pub use self::account::{Account, Accounts};
 use self::families::Families;
@@ -30,11 +31,14 @@ use self::labels::{
     UnheldReason,
 };
 pub use self::summary::{AccountSummary, Summary, Totals};
+use self::throttle::Source;
+pub use self::throttle::{ThrottleState, ThrottleSummary};
 
 /// What the program counts. Cheap to clone; all clones count into the same registry.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     families: Arc<Families>,
+    throttles: Arc<Source>,
 }
 
 /// What was built, as `build_info` and the status page tell it.
@@ -68,7 +72,12 @@ impl Metrics {
             .with([build.version, build.revision])
             .set(1);
         families.show_closed_sets();
-        Self { families: Arc::new(families) }
+        Self { families: Arc::new(families), throttles: Arc::default() }
+    }
+
+    /// Where the throttles of accounts are asked for when somebody looks.
+    pub fn show_throttles(&self, ask: Box<dyn Fn() -> Vec<ThrottleState> + Send + Sync>) {
+        self.throttles.set(ask);
     }
 
     /// The bounded label of `host` (no port).
@@ -178,7 +187,10 @@ impl Metrics {
     /// All families with at least one series, in the text format [`CONTENT_TYPE`] names.
     pub fn encode(&self) -> Vec<u8> {
         let mut text = Vec::new();
-        let families = self.families.registry.gather();
+        let families = self.throttles.look(|states| {
+            self.families.show_throttles(states);
+            self.families.registry.gather()
+        });
         TextEncoder::new()
             .encode(&families, &mut text)
             .expect("gathered families have names and series, and a Vec takes all");

@@ -19,6 +19,7 @@ mod repeats;
 mod route;
 mod stream;
 mod template;
+mod throttle;
 mod tunnel;
 mod watch;
 
@@ -42,6 +43,8 @@ use self::forward::Forwarder;
 use self::http::serve_http1;
 use self::prefixed::Prefixed;
 use self::route::{Reach, Route, Target};
+pub use self::throttle::ThrottleSettings;
+use self::throttle::Throttles;
 use self::watch::{Watch, Watched};
 use crate::batch::endpoint::{HostPattern, HostSet};
 use crate::metrics::Metrics;
@@ -115,6 +118,8 @@ pub struct Parts {
     pub body_idle_timeout: Duration,
     /// The replay rules.
     pub policy: RetryPolicy,
+    /// The gates and budgets of accounts.
+    pub throttle: ThrottleSettings,
     /// What opened connections present.
     pub certificates: ServerConfigs,
     /// Opens TCP connections.
@@ -139,6 +144,7 @@ struct Shared {
     dialer: Dialer,
     upstream: Upstream,
     forwarder: Forwarder,
+    throttles: Throttles,
     metrics: Metrics,
     drain: Drain,
 }
@@ -151,8 +157,10 @@ type Place = Arc<OwnedSemaphorePermit>;
 impl Proxy {
     /// A proxy that will serve a listener bound to `address`.
     pub fn new(parts: Parts, address: SocketAddr) -> Self {
-        let Parts { listen, route, bodies, body_idle_timeout, policy, certificates, dialer, upstream, metrics, drain } =
-            parts;
+        let Parts { listen, route, bodies, body_idle_timeout, policy, throttle, .. } = parts;
+        let (certificates, dialer, upstream) = (parts.certificates, parts.dialer, parts.upstream);
+        let (metrics, drain) = (parts.metrics, parts.drain);
+        let throttles = Throttles::new(throttle, &metrics);
         let forwarder = Forwarder::new(
             upstream.clone(),
             policy,
@@ -163,7 +171,8 @@ impl Proxy {
             drain.clone(),
         );
         let reach = if address.ip().is_loopback() { Reach::Loopback } else { Reach::Network };
-        let shared = Shared { listen, reach, address, route, certificates, dialer, upstream, forwarder, metrics, drain };
+        let shared =
+            Shared { listen, reach, address, route, certificates, dialer, upstream, forwarder, throttles, metrics, drain };
         Self { shared: Arc::new(shared) }
     }
 

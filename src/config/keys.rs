@@ -45,7 +45,7 @@ fn last_segment(key: &str) -> &str {
 }
 
 /// Every key of this version.
-pub(super) const KEYS: [&str; 46] = [
+pub(super) const KEYS: [&str; 54] = [
     "listen.address",
     "listen.max_connections",
     "listen.header_timeout",
@@ -83,6 +83,14 @@ pub(super) const KEYS: [&str; 46] = [
     "retry.backoff.factor",
     "retry.backoff.max",
     "retry.backoff.jitter",
+    "retry.throttle.hint_max",
+    "retry.throttle.initial_share",
+    "retry.throttle.growth_per_second",
+    "retry.throttle.cut",
+    "retry.throttle.max_waiting",
+    "retry.budget.ratio",
+    "retry.budget.min_per_second",
+    "retry.budget.window",
     "retry.echo.creates",
     "retry.echo.others",
     "retry.state.attempts",

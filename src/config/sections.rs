@@ -21,9 +21,11 @@ use super::keys::{self, RESOLVE};
 use super::reader::{self, DAY, Reader};
 use crate::admin::AdminSettings;
 use crate::batch::endpoint::{HostPattern, HostSet};
-use crate::proxy::{BodySettings, ListenSettings, RouteSettings};
+use crate::proxy::{BodySettings, ListenSettings, RouteSettings, ThrottleSettings};
 use crate::retry::backoff::{ExponentialBackoff, InvalidBackoff};
+use crate::retry::budget::{BudgetSettings, InvalidBudget};
 use crate::retry::echo::{Creates, EchoSettings, Others};
+use crate::retry::gate::{GateSettings, InvalidGate};
 use crate::retry::policy::{Lane, PatientClient, RetrySettings};
 use crate::telemetry::{LEVELS, LogFormat, LogSettings};
 use crate::tls::CaSettings;
@@ -38,6 +40,7 @@ pub(super) fn settings(merged: &Value, root: &Path) -> Result<Settings, ConfigEr
     let ca = ca(&mut reader);
     let upstream = upstream(&mut reader);
     let retry = retry(&mut reader);
+    let throttle = throttle(&mut reader);
     let bodies = bodies(&mut reader, root);
     let shutdown_grace = reader.read("shutdown.grace", |kind| reader::duration(kind, Duration::ZERO..=LONGEST));
     let log = log(&mut reader);
@@ -50,6 +53,7 @@ pub(super) fn settings(merged: &Value, root: &Path) -> Result<Settings, ConfigEr
             ca: ca?,
             upstream: upstream?,
             retry: retry?,
+            throttle: throttle?,
             log: log?,
             shutdown_grace: shutdown_grace?,
         })
@@ -197,6 +201,51 @@ fn retry(reader: &mut Reader<'_>) -> Option<RetrySettings> {
         read_after_create: read_after_create?,
         repeat_memory: repeat_memory?,
     })
+}
+
+fn throttle(reader: &mut Reader<'_>) -> Option<ThrottleSettings> {
+    let (gate, budget) = (gate(reader), budget(reader));
+    Some(ThrottleSettings { gate: gate?, budget: budget? })
+}
+
+fn gate(reader: &mut Reader<'_>) -> Option<GateSettings> {
+    let hint_max = reader.read("retry.throttle.hint_max", |kind| reader::duration(kind, Duration::ZERO..=LONGEST));
+    let initial_share = reader.read("retry.throttle.initial_share", reader::number);
+    let growth = reader.read("retry.throttle.growth_per_second", reader::number);
+    let cut = reader.read("retry.throttle.cut", reader::number);
+    let max_waiting = reader.read("retry.throttle.max_waiting", |kind| reader::whole(kind, 0..=u32::MAX));
+    match GateSettings::new(hint_max?, initial_share?, growth?, cut?, max_waiting? as usize) {
+        Ok(gate) => Some(gate),
+        Err(err) => {
+            let key = match err {
+                InvalidGate::Cut => "retry.throttle.cut",
+                InvalidGate::Growth => "retry.throttle.growth_per_second",
+                InvalidGate::HintMax => "retry.throttle.hint_max",
+                InvalidGate::InitialShare => "retry.throttle.initial_share",
+                InvalidGate::MaxWaiting => "retry.throttle.max_waiting",
+            };
+            reader.wrong(key, reader.value(key), err.to_string());
+            None
+        }
+    }
+}
+
+fn budget(reader: &mut Reader<'_>) -> Option<BudgetSettings> {
+    let ratio = reader.read("retry.budget.ratio", reader::number);
+    let min_per_second = reader.read("retry.budget.min_per_second", |kind| reader::whole(kind, 0..=u32::MAX));
+    let window = positive(reader, "retry.budget.window");
+    match BudgetSettings::new(ratio?, min_per_second?, window?) {
+        Ok(budget) => Some(budget),
+        Err(err) => {
+            let key = match err {
+                InvalidBudget::MinPerSecond => "retry.budget.min_per_second",
+                InvalidBudget::Ratio => "retry.budget.ratio",
+                InvalidBudget::Window => "retry.budget.window",
+            };
+            reader.wrong(key, reader.value(key), err.to_string());
+            None
+        }
+    }
 }
 
 fn echo(reader: &mut Reader<'_>) -> Option<EchoSettings> {

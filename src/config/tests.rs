@@ -6,7 +6,7 @@ use super::keys::KEYS;
 use super::*;
 
 /// Written down apart from `default.toml`, so that neither changes alone.
-const DOCUMENTED: [(&str, &str); 46] = [
+const DOCUMENTED: [(&str, &str); 54] = [
     ("listen.address", r#""127.0.0.1:3128""#),
     ("listen.max_connections", "4096"),
     ("listen.header_timeout", r#""10s""#),
@@ -54,6 +54,14 @@ const DOCUMENTED: [(&str, &str); 46] = [
     ("retry.backoff.factor", "2"),
     ("retry.backoff.max", r#""10s""#),
     ("retry.backoff.jitter", "0.5"),
+    ("retry.throttle.hint_max", r#""300s""#),
+    ("retry.throttle.initial_share", "0.5"),
+    ("retry.throttle.growth_per_second", "0.02"),
+    ("retry.throttle.cut", "0.7"),
+    ("retry.throttle.max_waiting", "10000"),
+    ("retry.budget.ratio", "0.2"),
+    ("retry.budget.min_per_second", "10"),
+    ("retry.budget.window", r#""10s""#),
     ("retry.echo.creates", r#""verify""#),
     ("retry.echo.others", r#""resolve""#),
     ("retry.state.attempts", "0"),
@@ -68,7 +76,7 @@ const DOCUMENTED: [(&str, &str); 46] = [
 /// A key, a valid value that differs from its default, the setting it becomes, and what that then is.
 type Change = (&'static str, &'static str, fn(&Settings) -> String, &'static str);
 
-const CHANGES: [Change; 46] = [
+const CHANGES: [Change; 54] = [
     ("listen.address", r#""[::1]:3129""#, |s| show(&s.listen.address), "[::1]:3129"),
     ("listen.max_connections", "1", |s| show(&s.listen.max_connections), "1"),
     ("listen.header_timeout", r#""11s""#, |s| show(&s.listen.header_timeout), "11s"),
@@ -121,6 +129,14 @@ const CHANGES: [Change; 46] = [
     ("retry.backoff.factor", "1.5", |s| show(&s.retry.backoff.base(2)), "3s"),
     ("retry.backoff.max", r#""11s""#, |s| show(&s.retry.backoff.base(9)), "11s"),
     ("retry.backoff.jitter", "0", |s| show(&s.retry.backoff.jitter(1, 0.9)), "0ns"),
+    ("retry.throttle.hint_max", r#""9s""#, |s| gate(s, "hint_max"), "9s"),
+    ("retry.throttle.initial_share", "0.4", |s| gate(s, "initial_share"), "0.4"),
+    ("retry.throttle.growth_per_second", "0.3", |s| gate(s, "growth_per_second"), "0.3"),
+    ("retry.throttle.cut", "0.6", |s| gate(s, "cut"), "0.6"),
+    ("retry.throttle.max_waiting", "7", |s| gate(s, "max_waiting"), "7"),
+    ("retry.budget.ratio", "0.1", |s| field(&show(&s.throttle.budget), "ratio"), "0.1"),
+    ("retry.budget.min_per_second", "3", |s| field(&show(&s.throttle.budget), "min_per_second"), "3"),
+    ("retry.budget.window", r#""5s""#, |s| field(&show(&s.throttle.budget), "window"), "5s"),
     ("retry.echo.creates", r#""trust""#, |s| show(&s.retry.echo.creates), "Trust"),
     ("retry.echo.others", r#""pass""#, |s| show(&s.retry.echo.others), "Pass"),
     ("retry.state.attempts", "3", |s| show(&s.retry.state.attempts), "3"),
@@ -131,6 +147,16 @@ const CHANGES: [Change; 46] = [
     ("log.level", r#""off""#, |s| show(&s.log.level), "None"),
     ("log.format", r#""json""#, |s| show(&s.log.format), "Some(Json)"),
 ];
+
+fn gate(settings: &Settings, name: &str) -> String {
+    field(&show(&settings.throttle.gate), name)
+}
+
+/// One field of a value whose fields are its own, as `Debug` shows it.
+fn field(debug: &str, name: &str) -> String {
+    let (_, rest) = debug.split_once(&format!("{name}: ")).unwrap();
+    rest.split([',', ' ']).next().unwrap().to_owned()
+}
 
 fn show(value: &dyn std::fmt::Debug) -> String {
     format!("{value:?}")
@@ -387,6 +413,14 @@ fn a_wrong_value_is_shown_with_what_is_expected() {
         ("retry.backoff.factor", r#""two""#, "not a number"),
         ("retry.backoff.max", r#""1s""#, "max must not be shorter than initial"),
         ("retry.backoff.jitter", "1.5", "jitter must be between 0 and 1"),
+        ("retry.throttle.hint_max", r#""0s""#, "hint_max must be longer than 0s"),
+        ("retry.throttle.initial_share", "0", "initial_share must be between 0.05 and 1"),
+        ("retry.throttle.growth_per_second", "0", "growth_per_second must be between 0.001 and 1"),
+        ("retry.throttle.cut", "1", "cut must be between 0.1 and 0.95"),
+        ("retry.throttle.max_waiting", "0", "max_waiting must be at least 1"),
+        ("retry.budget.ratio", "-1", "ratio must be between 0 and 10"),
+        ("retry.budget.min_per_second", "0", "min_per_second must be between 1 and 1000000"),
+        ("retry.budget.window", r#""61s""#, "window must be between 1s and 60s"),
         ("retry.echo.creates", r#""maybe""#, "must be one of verify, trust, pass"),
         ("retry.echo.others", "true", "must be one of resolve, pass"),
         ("retry.state.attempts", "-1", "must be a whole number from 0 to 4294967295"),

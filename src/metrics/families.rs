@@ -3,8 +3,9 @@
 use prometheus::{IntCounter, IntGauge, Opts, Registry};
 
 use super::account::Accounts;
-use super::family::{Counters, Gauges, Histograms, NAMESPACE};
+use super::family::{Counters, Gauges, Histograms, Levels, NAMESPACE};
 use super::labels::{ConnectionKind, ConnectionResult, Direction, LeafResult, RepairResult, UnheldReason};
+use super::throttle::ThrottleState;
 use crate::retry::policy::WaitCause;
 
 /// Every family but `build_info`, which never changes.
@@ -13,6 +14,7 @@ pub(super) struct Families {
     pub(super) registry: Registry,
     pub(super) accounts: Accounts,
     pub(super) attempts: Counters<2>,
+    pub(super) budget_balance: Levels<1>,
     pub(super) connections: Gauges<1>,
     pub(super) connections_total: Counters<2>,
     pub(super) echoes: Counters<2>,
@@ -25,6 +27,9 @@ pub(super) struct Families {
     pub(super) retries: Counters<3>,
     pub(super) state_refusals: Counters<2>,
     pub(super) stops: Counters<2>,
+    pub(super) throttle_gate_closed: Levels<1>,
+    pub(super) throttle_gate_waiting: Levels<1>,
+    pub(super) throttle_pace: Levels<1>,
     pub(super) throttled_responses: Counters<2>,
     pub(super) tls_handshake_failures: Counters<2>,
     pub(super) tunnel_bytes: Counters<1>,
@@ -51,6 +56,12 @@ impl Families {
                 "attempts_total",
                 "Sends to Batch, by what their outcome meant.",
                 ["operation", "class"],
+            ),
+            budget_balance: Levels::register(
+                r,
+                "budget_balance",
+                "Replays that the budget would grant now, besides those that the gate paces.",
+                ["account"],
             ),
             connections: Gauges::register(r, "connections", "Open client connections.", ["kind"]),
             connections_total: Counters::register(
@@ -110,6 +121,24 @@ impl Families {
                 "Failures that were not replayed, by what forbade it.",
                 ["operation", "reason"],
             ),
+            throttle_gate_closed: Levels::register(
+                r,
+                "throttle_gate_closed",
+                "Whether Batch asked for time that has not passed yet: nothing is sent to the account.",
+                ["account"],
+            ),
+            throttle_gate_waiting: Levels::register(
+                r,
+                "throttle_gate_waiting",
+                "Requests that wait at the account's gate.",
+                ["account"],
+            ),
+            throttle_pace: Levels::register(
+                r,
+                "throttle_pace_per_second",
+                "Requests a second that the gate lets pass; no series while it is out of the way.",
+                ["account"],
+            ),
             throttled_responses: Counters::register(
                 r,
                 "throttled_responses_total",
@@ -143,6 +172,23 @@ impl Families {
             ),
             wait: Histograms::register(r, "wait_seconds", "Waits before replays.", WAIT_SECONDS, ["cause"]),
             registry,
+        }
+    }
+
+    /// Shows the throttles as they are.
+    pub(super) fn show_throttles(&self, states: &[ThrottleState]) {
+        for family in [&self.throttle_gate_closed, &self.throttle_gate_waiting, &self.throttle_pace, &self.budget_balance] {
+            family.clear();
+        }
+        // Accounts that share a label, those past the limit, are added up.
+        for state in states {
+            let account = [state.account.as_str()];
+            self.throttle_gate_closed.with(account).add(if state.closed_for.is_some() { 1.0 } else { 0.0 });
+            self.throttle_gate_waiting.with(account).add(state.waiting as f64);
+            self.budget_balance.with(account).add(state.budget_balance);
+            if let Some(pace) = state.pace_per_second {
+                self.throttle_pace.with(account).add(pace);
+            }
         }
     }
 

@@ -6,7 +6,9 @@
 //! value of that set.
 
 use prometheus::core::Collector;
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// Counters told apart by `N` labels.
 #[derive(Debug)]
@@ -15,6 +17,10 @@ pub(super) struct Counters<const N: usize>(IntCounterVec);
 /// Gauges told apart by `N` labels.
 #[derive(Debug)]
 pub(super) struct Gauges<const N: usize>(IntGaugeVec);
+
+/// Gauges with fractions, told apart by `N` labels.
+#[derive(Debug)]
+pub(super) struct Levels<const N: usize>(GaugeVec);
 
 /// Histograms told apart by `N` labels.
 #[derive(Debug)]
@@ -66,6 +72,27 @@ impl<const N: usize> Gauges<N> {
     /// Every series so far.
     pub(super) fn samples(&self) -> Vec<Sample> {
         samples(&self.0)
+    }
+}
+
+// === impl Levels ===
+
+impl<const N: usize> Levels<N> {
+    /// A family in `registry`.
+    pub(super) fn register(registry: &Registry, name: &str, help: &str, names: [&str; N]) -> Self {
+        let family = GaugeVec::new(opts(name, help), &names).expect(VALID);
+        registry.register(Box::new(family.clone())).expect(DISTINCT);
+        Self(family)
+    }
+
+    /// The gauge with these label values.
+    pub(super) fn with(&self, values: [&str; N]) -> Gauge {
+        self.0.with_label_values(&values)
+    }
+
+    /// Forgets every series.
+    pub(super) fn clear(&self) {
+        self.0.reset();
     }
 }
 

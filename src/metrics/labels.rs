@@ -68,6 +68,8 @@ labels! {
     pub enum Fate {
         /// An answer under way was cut off.
         Broken => "broken",
+        /// The account's budget for replays was used up.
+        Budget => "budget",
         /// The client hung up first.
         ClientGone => "client_gone",
         /// Success, read from the echo of an earlier send.

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::Metrics;
 use super::family::Sample;
+use super::throttle::ThrottleSummary;
 
 /// Where things stand, by account.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
     /// By the `account` label.
     pub accounts: BTreeMap<String, AccountSummary>,
@@ -18,7 +19,7 @@ pub struct Summary {
 }
 
 /// One account's counts since the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct AccountSummary {
     /// Finished requests by fate.
     pub requests: BTreeMap<String, u64>,
@@ -28,6 +29,9 @@ pub struct AccountSummary {
     pub throttled: u64,
     /// Answers by status code.
     pub upstream_responses: BTreeMap<String, u64>,
+    /// The account's gate and budget; of those that share the label `other`, one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throttle: Option<ThrottleSummary>,
 }
 
 /// All accounts together, for one line at the end of a run.
@@ -76,6 +80,12 @@ impl Summary {
         for sample in families.upstream_responses.samples() {
             add(&mut summary.account(&sample).upstream_responses, &sample, "status");
         }
+        metrics.throttles.look(|states| {
+            for state in states {
+                let account = summary.accounts.entry(state.account.as_str().to_owned()).or_default();
+                account.throttle = Some(state.into());
+            }
+        });
         for sample in families.connections.samples() {
             add(&mut summary.connections, &sample, "kind");
         }

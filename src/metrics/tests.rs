@@ -77,6 +77,15 @@ fn touched() -> Metrics {
     metrics.attempt("Jobs_CreateJob", CLASS);
     metrics.retry(&account, "Jobs_CreateJob", RetryReason::Throttled);
     metrics.stop("Jobs_CreateJob", STOP);
+    let throttle = ThrottleState {
+        account: account.clone(),
+        closed_for: Some(Duration::from_secs(4)),
+        waiting: 3,
+        pace_per_second: Some(2.5),
+        next_opening: Some(Duration::from_secs(5)),
+        budget_balance: 99.5,
+    };
+    metrics.show_throttles(Box::new(move || vec![throttle.clone()]));
     metrics.echo("Jobs_CreateJob", EchoResolution::Verified);
     metrics.repair(RepairResult::Changed);
     metrics.throttled(&account, "ServerBusy");
@@ -108,6 +117,10 @@ fn each_event_counts_in_its_family_under_its_labels() {
         ("request_duration_seconds_bucket", &[operation, ("le", "2.5")], 1.0),
         ("attempts_total", &[operation, ("class", CLASS.as_str())], 1.0),
         ("retries_total", &[account, operation, ("reason", "throttled")], 1.0),
+        ("throttle_gate_closed", &[account], 1.0),
+        ("throttle_gate_waiting", &[account], 3.0),
+        ("throttle_pace_per_second", &[account], 2.5),
+        ("budget_balance", &[account], 99.5),
         ("echoes_total", &[operation, ("resolution", "verified")], 1.0),
         ("stops_total", &[operation, ("reason", STOP.as_str())], 1.0),
         ("repaired_downloads_total", &[("result", "changed")], 1.0),
@@ -208,6 +221,14 @@ fn the_summary_adds_up_what_an_account_met() {
                     "retries": {"throttled": 1},
                     "throttled": 2,
                     "upstream_responses": {"503": 1},
+                    "throttle": {
+                        "gate": "closed",
+                        "closed_for_seconds": 4.0,
+                        "pace_per_second": 2.5,
+                        "waiting": 3,
+                        "next_opening_seconds": 5.0,
+                        "budget_balance": 99.5,
+                    },
                 },
                 "b.x": {"requests": {"first_try": 1}, "retries": {}, "throttled": 0, "upstream_responses": {}},
             },

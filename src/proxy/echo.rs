@@ -138,6 +138,7 @@ impl Forwarder {
     /// Reads something in the client's name, once.
     async fn look_up(&self, exchange: &mut Exchange, target: &str) -> Option<Bytes> {
         let request = exchange.template.read(target)?;
+        self.pass_gate(exchange).await.ok()?;
         let subject = Subject::of(&Method::GET, request.uri().path());
         let situation = Situation { subject, ..exchange.situation(&self.drain) };
         let limit = self.policy.lookup_limit(&situation);

@@ -1,38 +1,59 @@
 //! Answers the proxy makes itself: one mapping from what went wrong to status, words and body.
 //!
 //! Inside an opened connection they have the form of a Batch error, `application/json`, because HTML or plain text makes an SDK fail inside its
-//! own error printing. They never carry Retry-After, which azure-core obeys on any status. To a CONNECT or a plain-http request they are text.
+//! own error printing. They never carry Retry-After, which azure-core obeys on any status, but where the account is known to throttle. To a CONNECT or a plain-http request they are text.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 
 use super::route::Rejection;
 use super::template::InvalidRequest;
+use super::throttle::Refused;
 use crate::retry::outcome::{Failure, Transmission};
 
 /// What the proxy has to say about a request it could not get answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trouble {
     /// The status of the answer.
     pub(super) status: StatusCode,
     /// The error type of RFC 9209, for `Proxy-Status`.
     pub(super) error: &'static str,
-    /// The `code` of the Batch error body; none of Batch's own.
-    pub(super) code: &'static str,
+    /// The `code` of the Batch error body; none of Batch's own, but for an account that is known to throttle.
+    pub(super) code: Cow<'static, str>,
     /// What happened and what to look at.
     pub(super) message: &'static str,
+    /// Seconds, where the time is the service's own.
+    pub(super) retry_after: Option<u64>,
 }
 
 // === impl Trouble ===
 
 impl Trouble {
+    fn new(status: StatusCode, error: &'static str, code: &'static str, message: &'static str) -> Self {
+        Self { status, error, code: code.into(), message, retry_after: None }
+    }
+
+    /// What a request is told that cannot wait until its account opens: what the account told the one before it.
+    pub(super) fn throttled(refused: &Refused) -> Self {
+        Self {
+            status: refused.refusal.status,
+            error: "proxy_internal_response",
+            code: refused.refusal.code.clone().into(),
+            message: "The account asked for time, and this request cannot wait for so long. The proxy did not send it.",
+            // Rounded up: who waits as long is not early.
+            retry_after: Some(refused.after.as_secs() + u64::from(refused.after.subsec_nanos() > 0)).map(|wait| wait.max(1)),
+        }
+    }
+
     /// What a failed attempt is to the client.
     pub(super) fn of(failure: Failure, transmission: Transmission) -> Self {
-        let bad = |error, code, message| Self { status: StatusCode::BAD_GATEWAY, error, code, message };
-        let late = |error, code, message| Self { status: StatusCode::GATEWAY_TIMEOUT, error, code, message };
+        let bad = |error, code, message| Self::new(StatusCode::BAD_GATEWAY, error, code, message);
+        let late = |error, code, message| Self::new(StatusCode::GATEWAY_TIMEOUT, error, code, message);
         match failure {
             Failure::CertificateInvalid => bad(
                 "tls_certificate_error",
@@ -73,12 +94,12 @@ impl Trouble {
                 "ProxyUpstreamProtocolError",
                 "The Batch endpoint sent something that is not an HTTP/1.1 answer.",
             ),
-            Failure::RequestBody => Self {
-                status: StatusCode::BAD_REQUEST,
-                error: "http_request_error",
-                code: "ProxyRequestBodyIncomplete",
-                message: "The request's body broke off or is malformed.",
-            },
+            Failure::RequestBody => Self::new(
+                StatusCode::BAD_REQUEST,
+                "http_request_error",
+                "ProxyRequestBodyIncomplete",
+                "The request's body broke off or is malformed.",
+            ),
             Failure::ResponseTimeout => late(
                 "http_response_timeout",
                 "ProxyUpstreamTimeout",
@@ -108,6 +129,9 @@ impl Trouble {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; odata=minimalmetadata"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if let Ok(id) = HeaderValue::from_str(id) {
             headers.insert("request-id", id);
         }
@@ -123,7 +147,7 @@ impl From<InvalidRequest> for Trouble {
             InvalidRequest::OtherHost => "The request names another host than the CONNECT this connection began with.",
             InvalidRequest::Target => "The request target is not a path.",
         };
-        Self { status: StatusCode::BAD_REQUEST, error: "http_request_error", code: "ProxyRequestInvalid", message }
+        Self::new(StatusCode::BAD_REQUEST, "http_request_error", "ProxyRequestInvalid", message)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A request on its way: what all its attempts share, how each ended, and what they leave to fall back on.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::DATE;
@@ -10,10 +11,12 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::answer::Answer;
+use super::forward::Endpoint;
 use super::held::ClientBody;
 use super::record::Record;
 use super::repeats::GivenUp;
 use super::template::Template;
+use super::throttle::{Caller, Throttle};
 use crate::batch::credential::{self, Credential};
 use crate::metrics::labels::{EchoResolution, RetryReason};
 use crate::retry::classify::Class;
@@ -28,6 +31,9 @@ pub(super) struct Exchange {
     pub(super) template: Template,
     pub(super) subject: Subject,
     pub(super) body: ClientBody,
+    /// What it shares with all requests to its account.
+    pub(super) throttle: Arc<Throttle>,
+    pub(super) caller: Caller,
     deadline: Instant,
     fresh_until: Option<(Instant, Credential)>,
     pub(super) record: Record,
@@ -57,12 +63,23 @@ pub(super) enum Attempt {
 
 impl Exchange {
     /// A request whose body is read and whose last answer is due at `deadline`.
-    pub(super) fn begin(template: Template, subject: Subject, body: ClientBody, deadline: Instant, record: Record) -> Self {
+    pub(super) fn begin(
+        template: Template,
+        subject: Subject,
+        body: ClientBody,
+        endpoint: &Endpoint,
+        deadline: Instant,
+        record: Record,
+    ) -> Self {
         let fresh_until = fresh_until(&template);
+        let throttle = endpoint.throttle.clone();
+        let caller = throttle.arrive(&subject, template.path(), endpoint.client);
         Self {
             template,
             subject,
             body,
+            throttle,
+            caller,
             deadline,
             fresh_until,
             record,
@@ -254,6 +271,16 @@ impl Attempt {
             // These say what stood in the way.
             (_, Class::Permanent | Class::Quota | Class::ReadLag | Class::State) => Earlier::Refused,
             _ => Earlier::MayHaveLanded,
+        }
+    }
+
+    /// Tells the account's gate what the service said.
+    pub(super) fn tell(&self, throttle: &Throttle, caller: Caller, class: Class) {
+        let Self::Answered { answer, hint, fault } = self else { return };
+        if class == Class::Throttled {
+            throttle.throttled(caller, *hint, answer.head().status, fault.as_deref());
+        } else {
+            throttle.accepted();
         }
     }
 

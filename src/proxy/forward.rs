@@ -3,7 +3,9 @@
 
 pub(super) mod download;
 
+use std::net::IpAddr;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::{HeaderName, HeaderValue};
@@ -26,13 +28,14 @@ use super::repeats::Repeats;
 use super::route::Target;
 use super::stream::AnswerBody;
 use super::template::Template;
+use super::throttle::{Refused, Throttle};
 use crate::batch::fault;
 use crate::batch::operation::Idempotency;
 use crate::metrics::labels::{Fate, Side};
 use crate::metrics::{Account, Metrics};
 use crate::retry::classify::Class;
 use crate::retry::echo;
-use crate::retry::outcome::{Failure, Transmission};
+use crate::retry::outcome::{Failure, Outcome, Transmission};
 use crate::retry::policy::{Decision, RetryPolicy, StopReason, WaitCause, server_timeout};
 use crate::retry::retry_after;
 use crate::retry::subject::Subject;
@@ -60,6 +63,10 @@ pub(super) struct Endpoint {
     pub(super) target: Target,
     /// What the account is called in metrics.
     pub(super) account: Account,
+    /// What all requests to the account share.
+    pub(super) throttle: Arc<Throttle>,
+    /// Whose connection it is.
+    pub(super) client: IpAddr,
 }
 
 // === impl Forwarder ===
@@ -113,7 +120,7 @@ impl Forwarder {
             );
         };
         let deadline = Instant::now() + self.policy.deadline_for(template.user_agent());
-        let mut exchange = Exchange::begin(template, subject, body, deadline, record);
+        let mut exchange = Exchange::begin(template, subject, body, endpoint, deadline, record);
         if let Some(left) = self.repeats.recall(&exchange.template, || exchange.body.whole()) {
             exchange.repeats(left);
         }
@@ -121,15 +128,19 @@ impl Forwarder {
         self.replay(exchange, &endpoint.target).await
     }
 
-    /// The loop. The account's gate will be passed at its top, before every send.
+    /// The loop. The account's gate is passed before every send.
     async fn replay(&self, mut exchange: Exchange, target: &Target) -> Response<AnswerBody> {
+        if let Err(refused) = self.pass_gate(&mut exchange).await {
+            return self.refuse_unsent(exchange, &refused, target).await;
+        }
         loop {
             let attempt = self.attempt(&mut exchange).await;
             let verdict = self.policy.decide(&exchange.situation(&self.drain), &attempt.outcome());
             self.count(&exchange, &attempt, verdict.class);
+            attempt.tell(&exchange.throttle, exchange.caller, verdict.class);
             let stop = match verdict.decision {
                 Decision::Deliver => {
-                    self.hold_back(&mut exchange, &attempt).await;
+                    self.hold_back(&mut exchange, &attempt.outcome()).await;
                     return self.deliver(exchange, attempt, verdict.class, target);
                 }
                 Decision::Echo(resolution) => {
@@ -138,7 +149,7 @@ impl Forwarder {
                 Decision::Stop(reason) => Some(reason),
                 Decision::Replay { after, cause } => {
                     exchange.log_replay(&attempt, verdict.class, after);
-                    self.wait(&mut exchange, after, cause).await.break_value()
+                    self.wait_to_replay(&mut exchange, after, cause, verdict.class).await.break_value()
                 }
             };
             if let Some(reason) = stop {
@@ -185,6 +196,68 @@ impl Forwarder {
             }
             Err(CutShort) => Attempt::Failed { failure: Failure::Truncated, transmission: Transmission::Sent },
         }
+    }
+
+    /// Waits before the next attempt: for the time that was decided, then for a token, then at the gate. Breaks where that cannot be.
+    async fn wait_to_replay(
+        &self,
+        exchange: &mut Exchange,
+        after: Duration,
+        cause: WaitCause,
+        class: Class,
+    ) -> ControlFlow<StopReason> {
+        if after.is_zero() {
+            // The connection was dead before anything was written: the place that the gate gave is still unused.
+            return ControlFlow::Continue(());
+        }
+        self.wait(exchange, after, cause).await?;
+        if !RetryPolicy::is_paced(class) {
+            self.withdraw(exchange).await?;
+        }
+        match self.pass_gate(exchange).await {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) if self.drain.has_started() => ControlFlow::Break(StopReason::Shutdown),
+            Err(_) => ControlFlow::Break(StopReason::Gate),
+        }
+    }
+
+    /// Takes a token from the account's budget, as soon as there is one.
+    async fn withdraw(&self, exchange: &mut Exchange) -> ControlFlow<StopReason> {
+        while let Err(not_before) = exchange.throttle.withdraw() {
+            let by = self.policy.send_by(&exchange.situation(&self.drain));
+            if not_before.into_std() > by {
+                return ControlFlow::Break(StopReason::Budget);
+            }
+            self.wait(exchange, not_before.saturating_duration_since(Instant::now()), WaitCause::Backoff).await?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Waits at the account's gate until a send is welcome.
+    pub(super) async fn pass_gate(&self, exchange: &mut Exchange) -> Result<(), Refused> {
+        let by = Instant::from_std(self.policy.send_by(&exchange.situation(&self.drain)));
+        let passing = exchange.throttle.pass(exchange.caller, by);
+        let passed = tokio::select! {
+            passed = passing => passed?,
+            // Waits that would end after the process ends now.
+            () = self.drain.started() => match self.drain.gone_at() {
+                Some(gone) => exchange.throttle.pass(exchange.caller, gone.min(by)).await?,
+                None => Duration::ZERO,
+            },
+        };
+        if !passed.is_zero() {
+            exchange.record.waited(passed);
+            self.metrics.wait(WaitCause::Gate, passed);
+        }
+        Ok(())
+    }
+
+    /// The answer to a request that could not wait until its account opens: in the service's own words, with the time left.
+    async fn refuse_unsent(&self, mut exchange: Exchange, refused: &Refused, target: &Target) -> Response<AnswerBody> {
+        self.metrics.stop(exchange.record.operation(), StopReason::Gate);
+        let outcome = Outcome::Responded { status: refused.refusal.status, hint: None, fault: None };
+        self.hold_back(&mut exchange, &outcome).await;
+        refuse(Trouble::throttled(refused), Fate::Exhausted, target, exchange.record)
     }
 
     /// Waits before the next attempt. Breaks where the process will be gone before the wait ends.
@@ -242,13 +315,14 @@ impl Forwarder {
         target: &Target,
     ) -> Response<AnswerBody> {
         let fate = match reason {
-            StopReason::Attempts | StopReason::Deadline | StopReason::Shutdown => Fate::Exhausted,
+            StopReason::Attempts | StopReason::Deadline | StopReason::Gate | StopReason::Shutdown => Fate::Exhausted,
+            StopReason::Budget => Fate::Budget,
             StopReason::Body | StopReason::Operation | StopReason::Signature | StopReason::Token => Fate::NotReplayable,
             StopReason::Repeat => Fate::Repeat,
         };
         exchange.log_give_up(&attempt, reason);
         self.metrics.stop(exchange.record.operation(), reason);
-        self.hold_back(&mut exchange, &attempt).await;
+        self.hold_back(&mut exchange, &attempt.outcome()).await;
         // Only now: a client that hung up is not remembered.
         if reason != StopReason::Shutdown {
             let left = exchange.leaves(&attempt, class);
@@ -288,8 +362,8 @@ impl Forwarder {
     }
 
     /// Keeps back an answer that its client would not wait after.
-    async fn hold_back(&self, exchange: &mut Exchange, attempt: &Attempt) {
-        if let Some(hold) = self.policy.hold(&exchange.situation(&self.drain), &attempt.outcome()) {
+    async fn hold_back(&self, exchange: &mut Exchange, outcome: &Outcome<'_>) {
+        if let Some(hold) = self.policy.hold(&exchange.situation(&self.drain), outcome) {
             // Cut short or not, what is handed over stays the same.
             let _ = self.wait(exchange, hold, WaitCause::Backoff).await;
         }

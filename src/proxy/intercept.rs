@@ -93,7 +93,9 @@ async fn open(shared: &Shared, client: Prefixed, target: Target, runtime: Client
 async fn serve(shared: &Shared, stream: TlsStream<Prefixed>, target: Target, runtime: ClientRuntime) -> ConnectionResult {
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let watch = Watch::idle(shared.listen.header_timeout, shared.listen.idle_timeout);
-    let endpoint = Endpoint { account: shared.metrics.account(target.host()), target };
+    let account = shared.metrics.account(target.host());
+    let throttle = shared.throttles.of(target.host(), &account);
+    let endpoint = Endpoint { account, target, throttle, client: stream.get_ref().0.client() };
     let asked = Arc::new(AtomicBool::new(false));
     let handle = {
         let (forwarder, endpoint, watch, asked) = (shared.forwarder.clone(), endpoint.clone(), watch.clone(), asked.clone());

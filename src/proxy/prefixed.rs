@@ -1,6 +1,7 @@
 //! A stream some of whose bytes were read too early.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -23,6 +24,11 @@ impl Prefixed {
     pub(super) fn new(prefix: &[u8], stream: TcpStream) -> Self {
         // Copied, and mostly nothing: the buffer it was read into would live as long as the connection.
         Self { prefix: Bytes::copy_from_slice(prefix), stream }
+    }
+
+    /// Where the other end is; unspecified once it is gone.
+    pub(super) fn client(&self) -> IpAddr {
+        self.stream.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical())
     }
 
     /// The next byte, left where it is; `None` at the end of the stream.

@@ -7,7 +7,8 @@
 //! | `NonIdempotent` | yes | only with a hint | no |
 //!
 //! and then, in this order: the body is held, attempts are left, the wait ends inside the deadline, the credential is still fresh at its
-//! end. A token from the account's budget will be asked last of all, because one spent on a replay that is then refused starves the next.
+//! end. A token from the account's [budget](super::budget) is asked for last of all, when the wait is over, because one spent on a replay that
+//! is then refused starves the next.
 //!
 //! A 401 or 403 met only after a send that reached the service stops too: the credential grew old on the way, and the answer before it is
 //! the client's. An answer that may be the echo of an earlier send is judged by [`super::echo`].
@@ -182,8 +183,10 @@ pub enum Decision {
 /// Who chose a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WaitCause {
-    /// Our own backoff, or the operation's minimum interval.
+    /// Our own backoff, the operation's minimum interval, or the budget.
     Backoff,
+    /// The account's gate.
+    Gate,
     /// The service.
     RetryAfter,
 }
@@ -195,8 +198,12 @@ pub enum StopReason {
     Attempts,
     /// The body is not held.
     Body,
+    /// The account's budget has no token before the deadline.
+    Budget,
     /// The wait would end too late.
     Deadline,
+    /// The account's gate opens too late, or too many wait at it.
+    Gate,
     /// A second execution could do harm.
     Operation,
     /// It is a client's own repeat of what was given up.
@@ -234,6 +241,18 @@ impl RetryPolicy {
         };
         let hot = is_5xx && at.subject.creates_collection() && at.attempts <= 1;
         hot.then(|| backoff.base(at.attempts) + backoff.jitter(at.attempts, at.entropy))
+    }
+
+    /// Until when a send that waits for its account is still of use: its answer must come before the deadline, and its credential be fresh.
+    pub fn send_by(&self, at: &Situation) -> Instant {
+        let answered = at.deadline.checked_sub(self.answer_room()).unwrap_or(at.deadline);
+        let fresh = at.fresh_until.map(|(until, _)| until);
+        [fresh, at.drain_by].into_iter().flatten().fold(answered, Instant::min)
+    }
+
+    /// Whether a replay after an outcome of this class is paced by the gate, so that the budget need not limit it.
+    pub fn is_paced(class: Class) -> bool {
+        class == Class::Throttled
     }
 
     /// How long to wait for an answer that is asked for only to understand another.
@@ -345,9 +364,12 @@ impl RetryPolicy {
         if at.fresh_until.is_some_and(|(until, _)| ends >= until) {
             return Decision::Stop(at.stale_credential());
         }
-        // Here, after everything else, the budget will be asked for a token.
         let hinted = hint.is_some_and(|hint| hint >= self.settings.backoff.base(at.attempts));
         Decision::Replay { after, cause: if hinted { WaitCause::RetryAfter } else { WaitCause::Backoff } }
+    }
+
+    fn answer_room(&self) -> Duration {
+        ANSWER_ROOM.min(self.settings.backoff.initial())
     }
 
     /// The wait before the next attempt, or `None` where the deadline leaves no room for it and an answer.
@@ -355,7 +377,7 @@ impl RetryPolicy {
         let backoff = &self.settings.backoff;
         let demanded = hint.unwrap_or_default().max(at.subject.min_interval());
         let wished = demanded.max(backoff.base(at.attempts)) + backoff.jitter(at.attempts, at.entropy);
-        let room = at.deadline.saturating_duration_since(at.now).checked_sub(ANSWER_ROOM.min(backoff.initial()))?;
+        let room = at.deadline.saturating_duration_since(at.now).checked_sub(self.answer_room())?;
         if wished <= room {
             return Some(wished);
         }
@@ -384,12 +406,13 @@ impl Situation {
 
 impl WaitCause {
     /// Every value.
-    pub const ALL: &'static [Self] = &[Self::Backoff, Self::RetryAfter];
+    pub const ALL: &'static [Self] = &[Self::Backoff, Self::Gate, Self::RetryAfter];
 
     /// The label value in `wait_seconds`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Backoff => "backoff",
+            Self::Gate => "gate",
             Self::RetryAfter => "retry_after",
         }
     }
@@ -403,7 +426,9 @@ impl StopReason {
         match self {
             Self::Attempts => "attempts",
             Self::Body => "body",
+            Self::Budget => "budget",
             Self::Deadline => "deadline",
+            Self::Gate => "gate",
             Self::Operation => "operation",
             Self::Repeat => "repeat",
             Self::Shutdown => "shutdown",

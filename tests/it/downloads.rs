@@ -392,7 +392,8 @@ async fn only_whole_answers_to_gets_are_sent_for_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_whose_answer_breaks_off_is_continued() {
     let whole = content(50_000);
-    let (origin, proxy) = start(streaming).await;
+    // The hint ends the first request, and must not hold up the second.
+    let (origin, proxy) = start(|it| streaming(it).set("retry.throttle.hint_max", "1ms")).await;
     origin.queue([
         error(429, "TooManyRequests", &[("Retry-After", "3600")]),
         partial(200, VOUCHED, 50_000, &whole[..20_000]).then(cut()),
@@ -436,7 +437,8 @@ async fn over_http_2_a_download_breaks_off_alone() {
     let (all, whole) = (content(60_000), content(50_000));
     let mut changed = whole.to_vec();
     changed[0] ^= 1;
-    let (origin, proxy) = start(streaming).await;
+    // The hint makes one request wait, and must not hold up the next.
+    let (origin, proxy) = start(|it| streaming(it).set("retry.throttle.hint_max", "1ms")).await;
     let tunnel = Tunnel::open(proxy.address(), &format!("{HOST}:443"), None).await;
     let client = tunnel.tls(proxy.ca_pem(), HOST, &["h2"]).await.unwrap();
     let io = TokioIo::new(client.into_stream());

@@ -22,7 +22,7 @@ async fn every_recorded_request_arrives_byte_for_byte_and_so_does_its_replay() {
             sends += 1;
             match request.method.as_str() {
                 // Of each three sends: the recording, the dated one that fails, its replay.
-                _ if sends % 3 == 2 => error(503, "ServerBusy", &[]),
+                _ if sends % 3 == 2 => error(500, "InternalError", &[]),
                 "GET" | "HEAD" => respond(200, &[], ""),
                 _ => empty(202),
             }

@@ -29,4 +29,5 @@ mod simulator;
 mod soak;
 mod support;
 mod support_test;
+mod throttle;
 mod trust_files;

@@ -12,10 +12,10 @@ use super::support::proxy::{Builder, TestProxy, finish, start};
 async fn a_clients_own_tries_add_to_the_proxys_and_do_not_multiply() {
     for (memory, sends) in [("5m", 5 + 4), ("0s", 5 * 5)] {
         let (origin, proxy) = start(|it| five(it).set("retry.repeat_memory", memory)).await;
-        origin.script(|_| error(503, "ServerBusy", &[]));
+        origin.script(|_| error(500, "InternalError", &[]));
         for tries in 1..=5 {
             let response = send(&proxy, "GET", "/jobs", "1", "").await;
-            assert_eq!(response.status, 503);
+            assert_eq!(response.status, 500);
             let want = if memory == "5m" && tries > 1 { "attempts=1; fate=repeat" } else { "attempts=5; fate=exhausted" };
             assert!(proxy_status(&response).contains(want), "{memory} {tries}: {}", proxy_status(&response));
         }
@@ -32,7 +32,7 @@ async fn a_clients_own_tries_add_to_the_proxys_and_do_not_multiply() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_call_is_replayed_as_ever() {
     let (origin, proxy) = start(five).await;
-    origin.script(|_| error(503, "ServerBusy", &[]));
+    origin.script(|_| error(500, "InternalError", &[]));
     send(&proxy, "GET", "/jobs", "1", "").await;
     let response = send(&proxy, "GET", "/jobs", "2", "").await;
     assert!(proxy_status(&response).contains("attempts=5; fate=exhausted"), "{}", proxy_status(&response));
@@ -48,12 +48,12 @@ async fn a_repeat_that_succeeds_is_forgotten() {
     let mut left = 5;
     origin.script(move |_| {
         left -= 1;
-        if left >= 0 { error(503, "ServerBusy", &[]) } else { respond(200, &[], "{}") }
+        if left >= 0 { error(500, "InternalError", &[]) } else { respond(200, &[], "{}") }
     });
     send(&proxy, "GET", "/jobs", "1", "").await;
     let response = send(&proxy, "GET", "/jobs", "1", "").await;
     assert!(response.status == 200 && proxy_status(&response).contains("attempts=1; fate=first_try"), "{response:?}");
-    origin.script(|_| error(503, "ServerBusy", &[]));
+    origin.script(|_| error(500, "InternalError", &[]));
     let response = send(&proxy, "GET", "/jobs", "1", "").await;
     assert!(proxy_status(&response).contains("attempts=5; fate=exhausted"), "{}", proxy_status(&response));
     finish(proxy, origin).await;
@@ -106,7 +106,7 @@ async fn a_repeat_of_what_never_left_meets_no_echo() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_hung_up_is_not_remembered() {
     let (origin, proxy) = start(five).await;
-    origin.queue([error(503, "ServerBusy", &[]), stall(), error(503, "ServerBusy", &[]), respond(200, &[], "{}")]);
+    origin.queue([error(500, "InternalError", &[]), stall(), error(500, "InternalError", &[]), respond(200, &[], "{}")]);
     let mut client = proxy.client(HOST).await;
     client.send_raw(&bytes("GET", "/jobs", "1", "")).await.unwrap();
     origin.wait_for_requests(2).await;
@@ -122,7 +122,7 @@ async fn a_client_that_hung_up_is_not_remembered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_cannot_be_told_from_another_is_not_remembered() {
     let (origin, proxy) = start(five).await;
-    origin.script(|_| error(503, "ServerBusy", &[]));
+    origin.script(|_| error(500, "InternalError", &[]));
     for _ in 0..2 {
         let response = proxy.client(HOST).await.request(&request("GET", "/jobs", HOST, &[], "")).await;
         assert!(proxy_status(&response).contains("attempts=5; fate=exhausted"), "{}", proxy_status(&response));
@@ -136,7 +136,7 @@ async fn an_answer_to_addtaskcollection_that_no_wait_came_before_is_held() {
     let (origin, proxy) =
         start(|it| it.set("retry.max_attempts", 1).set("retry.backoff.initial", "300ms").set("retry.backoff.max", "300ms"))
             .await;
-    origin.script(|_| error(503, "ServerBusy", &[]));
+    origin.script(|_| error(500, "InternalError", &[]));
     let body = r#"{"value":[{"id":"t"}]}"#;
     let response = send(&proxy, "POST", "/jobs/j/addtaskcollection", "1", body).await;
     assert!(proxy_status(&response).ends_with("attempts=1; fate=exhausted; waited=0.3"), "{}", proxy_status(&response));
@@ -145,7 +145,7 @@ async fn an_answer_to_addtaskcollection_that_no_wait_came_before_is_held() {
     origin.script(|_| error(501, "NotImplemented", &[]));
     let response = send(&proxy, "POST", "/jobs/j/addtaskcollection", "3", body).await;
     assert!(proxy_status(&response).ends_with("attempts=1; fate=permanent; waited=0.3"), "{}", proxy_status(&response));
-    origin.script(|_| error(503, "ServerBusy", &[]));
+    origin.script(|_| error(500, "InternalError", &[]));
     send(&proxy, "POST", "/jobs", "2", body).await;
     let response = send(&proxy, "POST", "/jobs", "2", body).await;
     assert!(proxy_status(&response).ends_with("fate=repeat; waited=0.0"), "{}", proxy_status(&response));

@@ -56,6 +56,11 @@ async fn soak(creates: Creates) {
         .resolve(&format!("{host}:443"), address)
         .trust(authority.path())
         .set("retry.echo.creates", creates.as_str())
+        // Faults come whatever the pace is, so no pace avoids them and the budget is none.
+        .set("retry.throttle.initial_share", 1.0)
+        .set("retry.throttle.cut", 0.95)
+        .set("retry.throttle.growth_per_second", 1.0)
+        .set("retry.budget.min_per_second", 1_000_000)
         .set("retry.max_attempts", 40)
         .set("retry.deadline", "15s")
         .set("retry.backoff.initial", "2ms")

@@ -119,6 +119,8 @@ fn stop(reason: StopReason, class: Class) -> &'static str {
     match (reason, class) {
         (StopReason::Attempts, _) => "no attempt is left",
         (StopReason::Body, _) => "the body is not held and cannot be sent again",
+        (StopReason::Budget, _) => "the account's budget for replays is used up past the deadline",
+        (StopReason::Gate, _) => "the account is closed past the deadline",
         (StopReason::Deadline, _) => "the wait would end past the deadline",
         (StopReason::Operation, Class::Throttled) => {
             "twice could do harm, and without a named wait it may have been carried out"

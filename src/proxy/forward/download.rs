@@ -147,6 +147,7 @@ impl Download {
             };
             verdict = source.judge(&self.exchange, &attempt);
             source.forwarder.count(&self.exchange, &attempt, verdict.class);
+            attempt.tell(&self.exchange.throttle, self.exchange.caller, verdict.class);
         }
     }
 
@@ -159,7 +160,7 @@ impl Download {
             Decision::Stop(reason) => Some(reason),
             Decision::Replay { after, cause } => {
                 self.log_repair(source, attempt, after);
-                source.forwarder.wait(&mut self.exchange, after, cause).await.break_value()
+                source.forwarder.wait_to_replay(&mut self.exchange, after, cause, verdict.class).await.break_value()
             }
         };
         let record = &self.exchange.record;
@@ -243,6 +244,7 @@ impl Source {
             Again::Attempt(_) => {}
             Again::Continues { .. } | Again::Other => {
                 self.forwarder.metrics.attempt(exchange.record.operation(), Class::Success);
+                exchange.throttle.accepted();
             }
         }
         exchange.record.attempted();

@@ -1,0 +1,299 @@
+//! What all requests to one account share: its gate, its budget, and who waits for them.
+//!
+//! When to pass and in which order is decided in [`crate::retry::gate`] and [`crate::retry::budget`]. Here those who wait are kept, woken when
+//! their turn has come, and taken out when their client hangs up. A task that wakes them runs only while somebody waits.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::metrics::{Account, Metrics, ThrottleState};
+use crate::retry::budget::{Budget, BudgetSettings, Withdrawal};
+use crate::retry::gate::{Admission, Gate, GateSettings, Lane, Scope, Ticket};
+use crate::retry::subject::Subject;
+
+/// The throttles of all accounts, by host.
+#[derive(Clone, Debug)]
+pub(super) struct Throttles {
+    hosts: Arc<Mutex<HashMap<Box<str>, Arc<Throttle>>>>,
+    settings: ThrottleSettings,
+}
+
+/// The numbers of gate and budget.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ThrottleSettings {
+    /// The gate's (`retry.throttle.*`).
+    pub gate: GateSettings,
+    /// The budget's (`retry.budget.*`).
+    pub budget: BudgetSettings,
+}
+
+/// One account's gate and budget.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    account: Account,
+    state: Mutex<State>,
+    /// The time of the next release may have changed.
+    changed: Notify,
+    arrivals: AtomicU64,
+}
+
+/// A request that may have to wait, known to the gate from its arrival to its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller(Ticket);
+
+/// A request that cannot wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// How long until it could be sent, as far as that is known.
+    pub(super) after: Duration,
+    /// What the service last refused with.
+    pub(super) refusal: ServiceRefusal,
+}
+
+/// The words in which the service refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServiceRefusal {
+    pub(super) status: StatusCode,
+    pub(super) code: String,
+}
+
+#[derive(Debug)]
+struct State {
+    gate: Gate,
+    budget: Budget,
+    waiting: HashMap<u64, oneshot::Sender<()>>,
+    /// Whether a task wakes those who wait.
+    driven: bool,
+    refusal: ServiceRefusal,
+}
+
+/// A place in the queue, given up when dropped.
+struct Place<'t> {
+    throttle: &'t Throttle,
+    ticket: Ticket,
+}
+
+// === impl Throttles ===
+
+impl Throttles {
+    /// No account yet. `metrics` shows each as it is when asked.
+    pub(super) fn new(settings: ThrottleSettings, metrics: &Metrics) -> Self {
+        let throttles = Self { hosts: Arc::default(), settings };
+        let hosts = Arc::downgrade(&throttles.hosts);
+        metrics.show_throttles(Box::new(move || Self::states(&hosts)));
+        throttles
+    }
+
+    /// The throttle of the account at `host`.
+    pub(super) fn of(&self, host: &str, account: &Account) -> Arc<Throttle> {
+        let mut hosts = lock(&self.hosts);
+        if let Some(known) = hosts.get(host) {
+            return known.clone();
+        }
+        if hosts.len() >= MOST {
+            // Those that nobody holds and nothing restrains are as good as new ones.
+            hosts.retain(|_, throttle| Arc::strong_count(throttle) > 1 || throttle.is_in_force());
+        }
+        let throttle = Arc::new(Throttle::new(account.clone(), self.settings));
+        hosts.insert(host.into(), throttle.clone());
+        throttle
+    }
+
+    fn states(hosts: &Weak<Mutex<HashMap<Box<str>, Arc<Throttle>>>>) -> Vec<ThrottleState> {
+        let Some(hosts) = hosts.upgrade() else { return Vec::new() };
+        let throttles: Vec<Arc<Throttle>> = lock(&hosts).values().cloned().collect();
+        throttles.iter().map(|throttle| throttle.show()).collect()
+    }
+}
+
+// === impl Throttle ===
+
+impl Throttle {
+    fn new(account: Account, settings: ThrottleSettings) -> Self {
+        let state = State {
+            gate: Gate::new(settings.gate),
+            budget: Budget::new(settings.budget, now()),
+            waiting: HashMap::new(),
+            driven: false,
+            refusal: ServiceRefusal { status: StatusCode::TOO_MANY_REQUESTS, code: "TooManyRequests".to_owned() },
+        };
+        Self { account, state: Mutex::new(state), changed: Notify::new(), arrivals: AtomicU64::new(0) }
+    }
+
+    /// A request arrived from a client at this address. Connections make no clients: one of HTTP/1.1 never has two requests that wait.
+    pub(super) fn arrive(&self, subject: &Subject, path: &str, client: IpAddr) -> Caller {
+        self.state().budget.deposit(now());
+        let order = self.arrivals.fetch_add(1, Ordering::Relaxed);
+        Caller(Ticket { order, lane: Lane::of(subject), client: number(client), scope: scope(subject, path) })
+    }
+
+    /// Waits until the request may be sent, and tells for how long. `by` is when a send is no longer of use.
+    ///
+    /// # Errors
+    /// It would have to wait past `by`, or as many wait as may.
+    pub(super) async fn pass(self: &Arc<Self>, caller: Caller, by: Instant) -> Result<Duration, Refused> {
+        let (ticket, begun) = (caller.0, Instant::now());
+        let turn = {
+            let mut state = self.state();
+            match state.gate.admit(now(), ticket, by.into_std()) {
+                Admission::Pass => return Ok(Duration::ZERO),
+                Admission::Refuse { after, .. } => return Err(state.refuse(after)),
+                Admission::Wait { .. } => {}
+            }
+            let (turn, woken) = oneshot::channel();
+            state.waiting.insert(ticket.order, turn);
+            if state.driven {
+                self.changed.notify_one();
+            } else {
+                state.driven = true;
+                tokio::spawn(drive(self.clone()));
+            }
+            woken
+        };
+        let place = Place { throttle: self, ticket };
+        let passed = timeout_at(by, turn).await;
+        // The place leaves the queue, where it still stands in it.
+        drop(place);
+        match passed {
+            Ok(Ok(())) => Ok(begun.elapsed()),
+            Ok(Err(_)) | Err(_) => {
+                let state = self.state();
+                let next = state.gate.snapshot(now()).next_opening;
+                let after = next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now()));
+                Err(state.refuse(after))
+            }
+        }
+    }
+
+    /// Takes a token for a replay; `Err` tells when there may be one.
+    pub(super) fn withdraw(&self) -> Result<(), Instant> {
+        match self.state().budget.withdraw(now()) {
+            Withdrawal::Granted => Ok(()),
+            Withdrawal::NotBefore(at) => Err(Instant::from_std(at)),
+        }
+    }
+
+    /// The service answered and asked for no time.
+    pub(super) fn accepted(&self) {
+        self.state().gate.accepted(now());
+    }
+
+    /// The service refused `caller` and asked for time, perhaps for how much.
+    pub(super) fn throttled(&self, caller: Caller, hint: Option<Duration>, status: StatusCode, code: Option<&str>) {
+        let (mut state, scope) = (self.state(), caller.0.scope);
+        state.gate.throttled(now(), hint, scope, fastrand::f64());
+        if scope.is_none() {
+            state.refusal = ServiceRefusal { status, code: code.unwrap_or("TooManyRequests").to_owned() };
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    fn is_in_force(&self) -> bool {
+        let snapshot = self.state().gate.snapshot(now());
+        snapshot.pace.is_some() || snapshot.waiting > 0
+    }
+
+    fn show(&self) -> ThrottleState {
+        let (mut state, now) = (self.state(), now());
+        let snapshot = state.gate.snapshot(now);
+        let left = |at: Option<std::time::Instant>| at.map(|at| at.saturating_duration_since(now));
+        ThrottleState {
+            account: self.account.clone(),
+            closed_for: left(snapshot.closed_until),
+            waiting: snapshot.waiting as u64,
+            pace_per_second: snapshot.pace,
+            next_opening: left(snapshot.next_opening),
+            budget_balance: state.budget.balance(now),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+/// Wakes those who wait, each when its turn has come, until nobody does.
+async fn drive(throttle: Arc<Throttle>) {
+    loop {
+        let next = {
+            let mut state = throttle.state();
+            while let Some(ticket) = state.gate.release(now()) {
+                if let Some(turn) = state.waiting.remove(&ticket.order) {
+                    // Who hung up in this moment does not take it; the pace lost one place.
+                    let _ = turn.send(());
+                }
+            }
+            match state.gate.next_wake() {
+                Some(next) => Instant::from_std(next),
+                None => {
+                    state.driven = false;
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = throttle.changed.notified() => {}
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn refuse(&self, after: Duration) -> Refused {
+        Refused { after, refusal: self.refusal.clone() }
+    }
+}
+
+// === impl Place ===
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.throttle.state();
+        if state.waiting.remove(&self.ticket.order).is_some() {
+            state.gate.leave(&self.ticket);
+            drop(state);
+            self.throttle.changed.notify_one();
+        }
+    }
+}
+
+/// What a request is throttled by besides the account: the service wants time between two of some operations on one resource, and says so
+/// with the codes of an account that is throttled too. Read as no more than that, a refusal of the account is learnt by the next request.
+fn scope(subject: &Subject, path: &str) -> Option<Scope> {
+    let interval = subject.min_interval();
+    (!interval.is_zero()).then(|| Scope { key: number((subject.name(), path)), interval })
+}
+
+/// A number for what only has to be told from others.
+fn number(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The runtime's clock, which tests can pause.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere leaves a gate that is still a gate.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A program talks to one account or a few; the hosts are chosen by clients.
+const MOST: usize = 1024;
+
+#[cfg(test)]
+mod tests;
