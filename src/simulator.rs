@@ -6,7 +6,8 @@
 //! | `ledger`, `register` | what happened, to be read from outside; pure |
 //! | `auth` | Shared Key signatures computed again; pure |
 //! | `scenario`, `faults` | what goes wrong, from a seed; pure but for reading the file |
-//! | `front` | the three together: a request and the time in, a reaction out; pure |
+//! | `window`, `limit`, `hint` | when the account takes no requests, how many it takes, how it says so; pure |
+//! | `front` | all of it together: a request and the time in, a reaction out; pure |
 //! | `shell` | sockets |
 //!
 //! It is no model of Batch's speed, and its tasks run nothing. What it answers follows the REST reference and recordings of the
@@ -33,12 +34,15 @@ mod answer;
 mod auth;
 mod faults;
 mod front;
+mod hint;
 mod ledger;
+mod limit;
 mod register;
 mod request;
 mod scenario;
 mod shell;
 mod store;
+mod window;
 
 pub use auth::InvalidKey;
 pub use ledger::Ledger;

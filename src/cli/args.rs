@@ -200,7 +200,7 @@ pub(super) struct RunArgs {
 /// Arguments of `demo`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct DemoArgs {
-    /// What goes wrong: calm, errors, mixed, refusals, resets, stalls, throttle, truncated, or a TOML file
+    /// What goes wrong: calm, crowded, errors, lost-writes, mixed, refusals, resets, stalls, throttle, truncated, or a TOML file
     #[arg(long, value_name = "NAME|FILE", default_value = "mixed")]
     pub(super) scenario: String,
     /// Where chance begins; the same seed deals the same faults
@@ -220,12 +220,15 @@ pub(super) struct SimulateArgs {
     /// Where the account listens; port 0 takes a free one
     #[arg(id = "simulate_listen", long = "listen", value_name = "ADDR", default_value = "127.0.0.1:8443")]
     pub(super) listen: SocketAddr,
-    /// What goes wrong: calm, errors, mixed, refusals, resets, stalls, throttle, truncated, or a TOML file
+    /// What goes wrong: calm, crowded, errors, lost-writes, mixed, refusals, resets, stalls, throttle, truncated, or a TOML file
     #[arg(long, value_name = "NAME|FILE", default_value = "mixed")]
     pub(super) scenario: String,
     /// Where chance begins; the same seed deals the same requests the same faults
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) seed: u64,
+    /// How many requests the account takes in a second, and at once after a pause; instead of the scenario's [limit]
+    #[arg(long, value_name = "N")]
+    pub(super) limit: Option<f64>,
     /// Where the certificate that a client must trust is written
     #[arg(long, value_name = "FILE", default_value = "simulated-ca.pem")]
     pub(super) ca_out: PathBuf,

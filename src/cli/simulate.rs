@@ -12,7 +12,10 @@ use crate::simulator::{Bound, Ledger, Scenario, ScenarioError, Simulator, Simula
 
 /// Runs the account until a signal ends it.
 pub(super) fn run(args: &SimulateArgs) -> Result<(), Failure> {
-    let scenario = Scenario::load(&args.scenario)?;
+    let mut scenario = Scenario::load(&args.scenario)?;
+    if let Some(per_second) = args.limit {
+        scenario = scenario.limited_to(per_second)?;
+    }
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(simulate(args, scenario));
     runtime.shutdown_background();
@@ -74,6 +77,7 @@ fn summary(ledger: &Ledger) -> String {
     // A string takes every line.
     let _ = writeln!(text, "requests          {}", ledger.requests);
     let _ = writeln!(text, "  by operation    {}", list(&mut ledger.operations.iter()));
+    let _ = writeln!(text, "let in            at most {} in a second", ledger.busiest_second());
     let _ = writeln!(text, "faults dealt      {}", list(&mut ledger.faults.iter()));
     let _ = writeln!(text, "answers lost      {}", list(&mut ledger.lost.iter()));
     let _ = writeln!(text, "came too early    {}", ledger.early);
@@ -107,11 +111,15 @@ mod tests {
         let mut ledger = Ledger { requests: 3, early: 2, ..Ledger::default() };
         assert!(summary(&ledger).contains("done twice        none"));
         ledger.lost.insert("Jobs_CreateJob".to_owned(), 3);
+        ledger.let_in.extend([(0, 2), (1, 7), (9, 1)]);
+        ledger.faults.insert("limit".to_owned(), 4);
         ledger.executed_twice.insert("Nodes_RebootNode".to_owned(), 1);
         ledger.tasks.entry("j".to_owned()).or_default().insert("t".to_owned(), 2);
         let text = summary(&ledger);
         for line in [
             "requests          3",
+            "let in            at most 7 in a second",
+            "faults dealt      limit 4",
             "answers lost      Jobs_CreateJob 3",
             "came too early    2",
             "1, of these more than once 1",

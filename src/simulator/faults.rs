@@ -1,24 +1,30 @@
 //! Deals the faults of a scenario. Pure: chance comes from a seed and time as an argument, so that the same requests in the same
-//! order meet the same faults. Only how long a throttle window is closed depends on the clock.
+//! order meet the same faults. Only how long a throttle window is closed and what is past the account's limit depend on the clock.
 
 use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
 
 use super::answer::Refusal;
+use super::hint::{Hint, HintForm};
+use super::ledger::PAST_LIMIT;
+use super::limit::Bucket;
 use super::scenario::{FaultKind, Rule, Scenario};
+use super::window::Window;
 use crate::batch::operation::Operation;
 
 /// Decides for each request whether something goes wrong.
 #[derive(Debug)]
 pub(super) struct Dealer {
     rules: Vec<Dealing>,
+    limit: Option<Bucket>,
 }
 
 /// What goes wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
-    pub(super) kind: FaultKind,
+    /// What it is called in counts.
+    pub(super) name: &'static str,
     pub(super) effect: Effect,
     /// Whether the request came into a window that was known to be closed.
     pub(super) early: bool,
@@ -27,10 +33,10 @@ pub(super) struct Fault {
 /// How it goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// An error answer, with `Retry-After` in seconds where there is one; nothing is done.
-    Refuse(Refusal, Option<u64>),
+    /// An error answer that may name a wait; nothing is done.
+    Refuse(Refusal, Option<Hint>),
     /// The work is done and an error answered all the same.
-    RefuseAfterWork(Refusal, Option<u64>),
+    RefuseAfterWork(Refusal, Option<Hint>),
     /// The work is done and the connection reset instead of an answer.
     ResetAfterWork,
     /// The connection is reset and nothing done.
@@ -49,7 +55,7 @@ struct Dealing {
     matched: u64,
     /// How many of the burst are left.
     left: u32,
-    closed_until: Option<SystemTime>,
+    window: Window,
 }
 
 // === impl Dealer ===
@@ -63,27 +69,40 @@ impl Dealer {
             chance: Rng::with_seed(seeds.u64(..)),
             matched: 0,
             left: 0,
-            closed_until: None,
+            window: Window::new(
+                rule.window.unwrap_or_default(),
+                rule.allowance.unwrap_or(ALLOWANCE),
+                rule.hint.unwrap_or_default(),
+            ),
         };
-        Self { rules: scenario.rules.iter().map(dealing).collect() }
+        Self { rules: scenario.rules.iter().map(dealing).collect(), limit: scenario.limit.map(Bucket::new) }
     }
 
-    /// What goes wrong with a request for `operation` that comes at `now`. The first rule that strikes decides.
+    /// What goes wrong with a request for `operation` that comes at `now`. The first rule that strikes decides, but what is closed is closed: no
+    /// other fault hides who comes into a window, and none is dealt to what the account does not take.
     pub(super) fn deal(&mut self, operation: &Operation, now: SystemTime) -> Option<Fault> {
-        let mut rules = self.rules.iter_mut().filter(|dealing| dealing.rule.strikes(operation));
-        rules.find_map(|dealing| dealing.strike(now))
+        let strikes = |dealing: &&mut Dealing| dealing.rule.strikes(operation);
+        if let Some(fault) = self.rules.iter_mut().filter(strikes).find_map(|dealing| dealing.refuse_again(now)) {
+            return Some(fault);
+        }
+        if let Some(Err(past)) = self.limit.as_mut().map(|bucket| bucket.take(now)) {
+            return Some(Fault { name: PAST_LIMIT, effect: Effect::Refuse(TOO_MANY, past.hint), early: false });
+        }
+        self.rules.iter_mut().filter(strikes).find_map(|dealing| dealing.strike(now))
     }
 }
 
 // === impl Dealing ===
 
 impl Dealing {
+    /// Refuses what comes while the window is closed.
+    fn refuse_again(&mut self, now: SystemTime) -> Option<Fault> {
+        let intrusion = self.window.intrude(now)?;
+        let effect = Effect::Refuse(TOO_MANY, intrusion.hint);
+        Some(Fault { name: self.rule.kind.as_str(), effect, early: intrusion.early })
+    }
+
     fn strike(&mut self, now: SystemTime) -> Option<Fault> {
-        let kind = self.rule.kind;
-        if let Some(rest) = self.closed_until.and_then(|until| until.duration_since(now).ok()).filter(|rest| !rest.is_zero())
-        {
-            return Some(Fault { kind, effect: throttled(rest), early: true });
-        }
         if self.left == 0 {
             self.matched += 1;
             let begins = match (self.rule.every, self.rule.probability) {
@@ -97,30 +116,27 @@ impl Dealing {
             self.left = self.rule.burst;
         }
         self.left -= 1;
+        let kind = self.rule.kind;
         let effect = match kind {
             FaultKind::Refuse => {
-                let (refusal, wait) = self.refusal();
+                let (refusal, wait) = self.refusal(now);
                 Effect::Refuse(refusal, wait)
             }
             FaultKind::RefuseAfterWork => {
-                let (refusal, wait) = self.refusal();
+                let (refusal, wait) = self.refusal(now);
                 Effect::RefuseAfterWork(refusal, wait)
             }
             FaultKind::ResetAfterWork => Effect::ResetAfterWork,
             FaultKind::ResetBeforeWork => Effect::ResetBeforeWork,
             FaultKind::Stall => Effect::Stall(self.rule.hold.unwrap_or_default()),
-            FaultKind::Throttle => {
-                let window = self.rule.window.unwrap_or_default();
-                self.closed_until = Some(now + window);
-                throttled(window)
-            }
+            FaultKind::Throttle => Effect::Refuse(TOO_MANY, self.window.close(now)),
             FaultKind::Truncate => Effect::Truncate,
         };
-        Some(Fault { kind, effect, early: false })
+        Some(Fault { name: kind.as_str(), effect, early: false })
     }
 
     /// The error answer of the rule, and the wait it names.
-    fn refusal(&self) -> (Refusal, Option<u64>) {
+    fn refusal(&self, now: SystemTime) -> (Refusal, Option<Hint>) {
         let refusal = match self.rule.status {
             Some(429) => TOO_MANY,
             Some(500) => {
@@ -128,18 +144,12 @@ impl Dealing {
             }
             _ => Refusal::new(503, "ServerBusy", "The server is busy. Please try again later."),
         };
-        (refusal, self.rule.retry_after.map(whole_seconds))
+        (refusal, self.rule.retry_after.and_then(|wait| HintForm::Seconds.tell(wait, now)))
     }
 }
 
-fn throttled(rest: Duration) -> Effect {
-    Effect::Refuse(TOO_MANY, Some(whole_seconds(rest)))
-}
-
-/// Rounded up: who waits as long is not early.
-fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
-}
+/// Two hundred connections on a busy machine are served in less. Hints are longer, so that who does not heed them is seen all the same.
+const ALLOWANCE: Duration = Duration::from_millis(500);
 
 const TOO_MANY: Refusal =
     Refusal::new(429, "TooManyRequests", "Request failed as server encountered too many requests. Please try again.");
@@ -164,11 +174,11 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_000 + millis)
     }
 
-    /// The kinds dealt to a thousand requests.
-    fn deals(seed: u64) -> Vec<Option<FaultKind>> {
+    /// The faults dealt to a thousand requests.
+    fn deals(seed: u64) -> Vec<Option<&'static str>> {
         let mut dealer = Dealer::new(&Scenario::load("mixed").unwrap(), seed);
         let operations = [operation(Method::GET, "/jobs"), operation(Method::POST, "/jobs/a/addtaskcollection")];
-        (0..1000).map(|n| dealer.deal(operations[n % 2], at(n as u64 * 10)).map(|fault| fault.kind)).collect()
+        (0..1000).map(|n| dealer.deal(operations[n % 2], at(n as u64 * 10)).map(|fault| fault.name)).collect()
     }
 
     #[test]
@@ -186,17 +196,51 @@ mod tests {
         for (millis, want) in [
             (0, None),
             (10, Some((2, false))),
-            (500, Some((2, true))),
-            (1500, Some((1, true))),
-            (2010, None),
-            (2020, Some((2, false))),
+            (500, Some((2, false))),
+            (1500, Some((2, true))),
+            (3400, Some((2, true))),
+            (5400, None),
+            (5410, Some((2, false))),
+            (7409, Some((2, true))),
         ] {
             let found = dealer.deal(jobs, at(millis)).map(|fault| match fault.effect {
-                Effect::Refuse(refusal, Some(wait)) if refusal.status == 429 => (wait, fault.early),
+                Effect::Refuse(refusal, Some(hint)) if refusal.status == 429 => (hint.value.parse().unwrap(), fault.early),
                 other => panic!("{other:?}"),
             });
             assert_eq!(found, want, "{millis}");
         }
+    }
+
+    /// A window that a later rule closed is not hidden by an earlier rule, whose turn does not come while it lasts.
+    #[test]
+    fn no_other_fault_hides_who_comes_into_a_window() {
+        let rules = "[[fault]]\nkind='reset-before-work'\non=['all']\nevery=2\n\
+                     [[fault]]\nkind='throttle'\non=['all']\nevery=1\nfor='2s'";
+        let mut dealer = Dealer::new(&scenario(rules), 0);
+        let jobs = operation(Method::GET, "/jobs");
+        let dealt = [0, 100, 600, 2599, 4599, 4600].map(|millis| dealer.deal(jobs, at(millis)));
+        let dealt = dealt.map(|fault| fault.map(|fault| (fault.name, fault.early)));
+        let (window, early) = (Some(("throttle", false)), Some(("throttle", true)));
+        assert_eq!(dealt, [window, window, early, early, Some(("reset-before-work", false)), window]);
+    }
+
+    /// What is past the limit meets no other fault and does not count for one.
+    #[test]
+    fn the_limit_is_for_all_operations_and_before_other_faults() {
+        let rules = "[limit]\nper_second=1\nburst=2\n[[fault]]\nkind='refuse'\non=['all']\nevery=3\nstatus=500";
+        let mut dealer = Dealer::new(&scenario(rules), 0);
+        let operations = [operation(Method::GET, "/jobs"), operation(Method::POST, "/jobs/a/addtaskcollection")];
+        let names = [0, 1, 2, 3, 1003].map(|n| dealer.deal(operations[n as usize % 2], at(n)).map(|fault| fault.name));
+        assert_eq!(names, [None, None, Some("limit"), Some("limit"), Some("refuse")]);
+    }
+
+    #[test]
+    fn a_limit_may_be_set_from_outside() {
+        let scenario = scenario("[limit]\nper_second=9\nburst=9").limited_to(1.5).unwrap();
+        let mut dealer = Dealer::new(&scenario, 0);
+        let names = [0, 1, 2].map(|n| dealer.deal(operation(Method::GET, "/jobs"), at(n)).map(|fault| fault.name));
+        assert_eq!(names, [None, None, Some("limit")]);
+        assert!(Scenario::calm().limited_to(f64::NAN).is_err());
     }
 
     #[test]

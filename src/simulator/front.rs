@@ -9,6 +9,7 @@ use super::account::{Account, Call};
 use super::answer::{Answer, Refusal};
 use super::auth::Gatekeeper;
 use super::faults::{Dealer, Effect};
+use super::hint::Hint;
 use super::ledger::Ledger;
 use super::request::Request;
 use super::store::timestamp;
@@ -24,6 +25,8 @@ pub(super) struct Front {
     executed: HashSet<[String; 3]>,
     ids: Rng,
     host: String,
+    /// When the first request came.
+    begun: Option<SystemTime>,
 }
 
 /// What the connection shall do.
@@ -51,6 +54,7 @@ impl Front {
             executed: HashSet::new(),
             ids: Rng::with_seed(seed),
             host: host.to_owned(),
+            begun: None,
         }
     }
 
@@ -58,6 +62,7 @@ impl Front {
     pub(super) fn receive(&mut self, request: &Request, now: SystemTime) -> Reaction {
         let operation = OperationTable::find(&request.method, &request.path);
         self.ledger.requests += 1;
+        let begun = *self.begun.get_or_insert(now);
         let name = operation.map_or("unknown", |operation| operation.name);
         *self.ledger.operations.entry(name.to_owned()).or_default() += 1;
         // The port, where the client names one, belongs to the URLs it is given back.
@@ -75,16 +80,22 @@ impl Front {
             *self.ledger.asked_again.entry(operation.name.to_owned()).or_default() += 1;
         }
         let fault = self.dealer.deal(operation, now);
-        if let Some(fault) = &fault {
-            *self.ledger.faults.entry(fault.kind.as_str().to_owned()).or_default() += 1;
-            self.ledger.early += u64::from(fault.early);
+        match &fault {
+            Some(fault) => {
+                *self.ledger.faults.entry(fault.name.to_owned()).or_default() += 1;
+                self.ledger.early += u64::from(fault.early);
+            }
+            None => {
+                let second = now.duration_since(begun).unwrap_or_default().as_secs();
+                *self.ledger.let_in.entry(second).or_default() += 1;
+            }
         }
         match fault.map(|fault| fault.effect) {
             None => Reaction::Answer(self.work(operation, request, &base, now)),
-            Some(Effect::Refuse(refusal, wait)) => self.refuse(refusal, wait, request, &base, now),
-            Some(Effect::RefuseAfterWork(refusal, wait)) => {
+            Some(Effect::Refuse(refusal, hint)) => self.refuse(refusal, hint, request, &base, now),
+            Some(Effect::RefuseAfterWork(refusal, hint)) => {
                 self.lose(operation, request, &base, now);
-                self.refuse(refusal, wait, request, &base, now)
+                self.refuse(refusal, hint, request, &base, now)
             }
             Some(Effect::ResetAfterWork) => {
                 self.lose(operation, request, &base, now);
@@ -112,10 +123,10 @@ impl Front {
     }
 
     /// Answers with an error that a scenario deals, and the wait it names.
-    fn refuse(&mut self, refusal: Refusal, wait: Option<u64>, request: &Request, base: &str, now: SystemTime) -> Reaction {
+    fn refuse(&mut self, refusal: Refusal, hint: Option<Hint>, request: &Request, base: &str, now: SystemTime) -> Reaction {
         let answer = self.finish(Err(refusal), request, base, now);
-        Reaction::Answer(match wait {
-            Some(seconds) => answer.with("retry-after", &seconds.to_string()),
+        Reaction::Answer(match hint {
+            Some(Hint { name, value }) => answer.with(name, &value),
             None => answer,
         })
     }

@@ -13,12 +13,14 @@ pub struct Ledger {
     pub requests: u64,
     /// The same by operation; `unknown` is what no operation matches.
     pub operations: BTreeMap<String, u64>,
-    /// Faults dealt, by kind as scenarios name them.
+    /// Faults dealt, by kind as scenarios name them; `limit` is what came past the account's limit.
     pub faults: BTreeMap<String, u64>,
     /// Changes whose answer was lost to a fault, by operation.
     pub lost: BTreeMap<String, u64>,
-    /// Requests that came into a throttle window after its first refusal.
+    /// Requests that came into a throttle window so long after its first refusal that their sender could have known.
     pub early: u64,
+    /// Requests that met no fault, by the second in which they came, counted from the first of all.
+    pub let_in: BTreeMap<u64, u64>,
     /// Requests refused for their credential.
     pub unauthenticated: u64,
     /// Requests that came again after the same call had changed something, by operation. It is what a replay does after a lost answer, and what
@@ -52,6 +54,16 @@ impl Ledger {
         self.lives.values().map(|life| life.deleted_by.len() as u64).sum()
     }
 
+    /// The most requests that met no fault in one second.
+    pub fn busiest_second(&self) -> u64 {
+        self.let_in.values().copied().max().unwrap_or(0)
+    }
+
+    /// Requests past the account's limit.
+    pub fn past_limit(&self) -> u64 {
+        self.faults.get(PAST_LIMIT).copied().unwrap_or(0)
+    }
+
     /// All faults dealt.
     pub fn faults_dealt(&self) -> u64 {
         self.faults.values().sum()
@@ -62,3 +74,6 @@ impl Ledger {
         self.lost.values().sum()
     }
 }
+
+/// What a refusal for the account's limit is called among the faults.
+pub(super) const PAST_LIMIT: &str = "limit";

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use self::class::Class;
+use super::hint::HintForm;
+use super::limit::Limit;
 use crate::batch::operation::{Idempotency, Operation, OperationTable};
 
 mod class;
@@ -22,6 +24,8 @@ pub struct Scenario {
     pub name: String,
     /// One sentence for the user.
     pub description: String,
+    /// How many requests the account takes.
+    pub(super) limit: Option<Limit>,
     #[serde(default, rename = "fault")]
     pub(super) rules: Vec<Rule>,
 }
@@ -43,6 +47,11 @@ pub(super) struct Rule {
     /// How long a throttle window stays closed.
     #[serde(default, rename = "for", with = "humantime_text")]
     pub(super) window: Option<Duration>,
+    /// How the refusals of a throttle window name the wait.
+    pub(super) hint: Option<HintForm>,
+    /// How long after a window's first refusal nobody is taken to know of it.
+    #[serde(default, with = "humantime_text")]
+    pub(super) allowance: Option<Duration>,
     /// How long a stalled connection says nothing.
     #[serde(default, with = "humantime_text")]
     pub(super) hold: Option<Duration>,
@@ -76,6 +85,14 @@ pub enum ScenarioError {
         name: String,
         /// Which of its faults, from 1.
         number: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Numbers that are no limit.
+    #[error("scenario {name}: limit: {reason}")]
+    Limit {
+        /// The scenario's name.
+        name: String,
         /// What is wrong with it.
         reason: String,
     },
@@ -129,6 +146,7 @@ impl Scenario {
     pub fn parse(origin: &str, text: &str) -> Result<Self, ScenarioError> {
         let scenario: Self = toml::from_str(text)
             .map_err(|source| ScenarioError::Parse { origin: origin.to_owned(), source: Box::new(source) })?;
+        let scenario = scenario.with_limit_checked()?;
         for (index, rule) in scenario.rules.iter().enumerate() {
             rule.check().map_err(|reason| ScenarioError::Fault {
                 name: scenario.name.clone(),
@@ -141,7 +159,22 @@ impl Scenario {
 
     /// The account in good health.
     pub fn calm() -> Self {
-        Self { name: "calm".to_owned(), description: "Nothing goes wrong.".to_owned(), rules: Vec::new() }
+        Self { name: "calm".to_owned(), description: "Nothing goes wrong.".to_owned(), limit: None, rules: Vec::new() }
+    }
+
+    /// The same for an account that takes this many requests a second, whatever its limit was.
+    ///
+    /// # Errors
+    /// [`ScenarioError`] where the number is no limit.
+    pub fn limited_to(self, per_second: f64) -> Result<Self, ScenarioError> {
+        Self { limit: Some(Limit::of(per_second)), ..self }.with_limit_checked()
+    }
+
+    fn with_limit_checked(self) -> Result<Self, ScenarioError> {
+        match self.limit.map(|limit| limit.check()) {
+            Some(Err(reason)) => Err(ScenarioError::Limit { name: self.name, reason }),
+            Some(Ok(())) | None => Ok(self),
+        }
     }
 
     /// The names of the built-in scenarios.
@@ -186,6 +219,11 @@ impl Rule {
         }
         if self.burst > 1 && self.kind == FaultKind::Throttle {
             return Err("burst does not belong to this kind".to_owned());
+        }
+        for (key, given) in [("hint", self.hint.is_some()), ("allowance", self.allowance.is_some())] {
+            if given && self.kind != FaultKind::Throttle {
+                return Err(format!("{key} does not belong to this kind"));
+            }
         }
         if self.status.is_some_and(|status| !REFUSALS.contains(&status)) {
             return Err("status is one of 429, 500 and 503".to_owned());
@@ -251,10 +289,12 @@ mod humantime_text {
 /// The statuses that a refusal may have.
 const REFUSALS: [u16; 3] = [429, 500, 503];
 
-const NAMES: [&str; 9] = ["calm", "errors", "lost-writes", "mixed", "refusals", "resets", "stalls", "throttle", "truncated"];
+const NAMES: [&str; 10] =
+    ["calm", "crowded", "errors", "lost-writes", "mixed", "refusals", "resets", "stalls", "throttle", "truncated"];
 
-const BUILT_IN: [(&str, &str); 9] = [
+const BUILT_IN: [(&str, &str); 10] = [
     ("calm", include_str!("../../config/scenarios/calm.toml")),
+    ("crowded", include_str!("../../config/scenarios/crowded.toml")),
     ("errors", include_str!("../../config/scenarios/errors.toml")),
     ("lost-writes", include_str!("../../config/scenarios/lost-writes.toml")),
     ("mixed", include_str!("../../config/scenarios/mixed.toml")),

@@ -18,6 +18,7 @@ mod lanes;
 mod layering;
 mod matrix;
 mod memory;
+mod never_early;
 mod repeats;
 mod run;
 mod sdk;

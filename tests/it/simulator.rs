@@ -144,11 +144,44 @@ async fn the_command_tells_what_a_client_needs_and_sums_up_at_its_end() {
     assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("requests          0"));
 }
 
-/// A scenario that does not exist is a bad setting, and the known ones are named.
+/// A scenario that does not exist is a bad setting, and the known ones are named; so is a limit that is none.
 #[tokio::test]
-async fn an_unknown_scenario_is_exit_code_78() {
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_batch-retry-proxy"));
-    let output = command.args(["simulate", "--scenario", "nonsense"]).output().await.unwrap();
-    assert_eq!(output.status.code(), Some(78));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("calm, errors, lost-writes"));
+async fn what_cannot_be_simulated_is_exit_code_78() {
+    for (flag, value, want) in
+        [("--scenario", "nonsense", "calm, crowded, errors, lost-writes"), ("--limit", "0", "limit: per_second is above 0")]
+    {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_batch-retry-proxy"));
+        let output = command.args(["simulate", flag, value]).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(78), "{flag} {value}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(want), "{flag} {value}");
+    }
+}
+
+/// Past the limit the account refuses, names the wait in the scenario's form, and counts.
+#[tokio::test]
+async fn what_is_past_the_limit_is_refused_over_the_wire() {
+    for (form, name, is_date) in [
+        ("seconds", Some("retry-after: "), false),
+        ("milliseconds", Some("x-ms-retry-after-ms: "), false),
+        ("date", Some("retry-after: "), true),
+        ("none", None, false),
+    ] {
+        let simulator = Running::start(&format!("[limit]\nper_second=0.1\nburst=2\nhint='{form}'")).await;
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            answers.push(simulator.exchange(JOBS, "").await.0);
+        }
+        let [first, second, third] = &answers[..] else { panic!("three were asked for") };
+        assert!(first.starts_with("http/1.1 200") && second.starts_with("http/1.1 200"), "{form}: {first} {second}");
+        assert!(third.starts_with("http/1.1 429") && third.contains("toomanyrequests"), "{form}: {third}");
+        assert_eq!(third.contains("retry-after"), name.is_some(), "{form}: {third}");
+        if let Some(name) = name {
+            let value = third.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            assert!(value.parse::<u32>().is_ok() != is_date && value.ends_with(" gmt") == is_date, "{form}: {third}");
+        }
+        let ledger = simulator.observer.ledger();
+        let let_in: u64 = ledger.let_in.values().sum();
+        assert_eq!((ledger.requests, let_in, ledger.past_limit(), ledger.early), (3, 2, 1, 0), "{form}");
+        simulator.finish().await;
+    }
 }

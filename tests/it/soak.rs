@@ -165,6 +165,7 @@ kind = "throttle"
 on = ["all"]
 every = 700
 for = "200ms"
+hint = "milliseconds"
 
 [[fault]]
 kind = "reset-after-work"

@@ -5,7 +5,8 @@ fn every_built_in_scenario_is_one_and_has_its_own_name() {
     assert_eq!(BUILT_IN.map(|(name, _)| name), NAMES);
     for name in NAMES {
         let scenario = Scenario::load(name).unwrap();
-        assert_eq!((scenario.name.as_str(), scenario.rules.is_empty()), (name, name == "calm"));
+        let is_calm = scenario.rules.is_empty() && scenario.limit.is_none();
+        assert_eq!((scenario.name.as_str(), is_calm), (name, name == "calm"));
         assert!(!scenario.description.is_empty());
     }
 }
@@ -25,9 +26,22 @@ fn what_is_wrong_with_a_scenario_is_named() {
         ("kind='throttle'\non=['all']\nevery=2", "for is missing"),
         ("kind='refuse-after-work'\non=['writes']\nevery=2", "status is missing"),
         ("kind='truncate'\non=['all']\nevery=2\nretry_after='1s'", "retry_after does not belong"),
+        ("kind='refuse'\non=['all']\nevery=2\nstatus=429\nhint='date'", "hint does not belong"),
+        ("kind='stall'\non=['all']\nevery=2\nhold='1s'\nallowance='1s'", "allowance does not belong"),
+        ("kind='throttle'\non=['all']\nevery=2\nfor='1s'\nhint='weeks'", "unknown variant `weeks`"),
     ] {
         let error = Scenario::parse("x", &format!("name='x'\ndescription='x'\n[[fault]]\n{fault}")).unwrap_err();
         assert!(error.to_string().contains(want), "{fault}: {error}");
     }
-    assert!(Scenario::load("nonsense").unwrap_err().to_string().contains("calm, errors"));
+    for (limit, want) in [
+        ("per_second=0\nburst=1", "limit: per_second is above 0"),
+        ("per_second=nan\nburst=1", "limit: per_second is above 0"),
+        ("per_second=1.5\nburst=0", "limit: burst begins at 1"),
+        ("burst=2", "missing field `per_second`"),
+        ("per_second=1\nburst=2\nfor='1s'", "unknown field `for`"),
+    ] {
+        let error = Scenario::parse("x", &format!("name='x'\ndescription='x'\n[limit]\n{limit}")).unwrap_err();
+        assert!(error.to_string().contains(want), "{limit}: {error}");
+    }
+    assert!(Scenario::load("nonsense").unwrap_err().to_string().contains("calm, crowded"));
 }
