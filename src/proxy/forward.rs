@@ -329,7 +329,7 @@ impl Forwarder {
             self.repeats.remember(&exchange.template, exchange.body.whole().as_ref(), left);
         }
         // A refusal that only a replay met says that the credential grew old on the way: the client never saw a reason for it.
-        let refused = attempt.is_credential_refusal() && exchange.has_reached();
+        let refused = attempt.is_credential_refusal() && exchange.has_reached() && !exchange.is_repeat();
         match if refused { exchange.recall() } else { attempt } {
             Attempt::Answered { answer, .. } => self.hand_over(answer, fate, exchange),
             Attempt::Failed { failure, transmission } => match exchange.answered.take() {

@@ -292,7 +292,8 @@ impl RetryPolicy {
             Outcome::Responded { hint, .. } => hint,
             Outcome::Failed { .. } => None,
         };
-        if at.earlier > Earlier::Nothing && is_credential_refusal(outcome) {
+        // To a repeat there is no answer before it that could be given instead.
+        if at.origin == Origin::Program && at.earlier > Earlier::Nothing && is_credential_refusal(outcome) {
             return Decision::Stop(at.stale_credential());
         }
         if let Some(resolution) = self.echo(at, outcome) {

@@ -118,6 +118,19 @@ async fn a_client_that_hung_up_is_not_remembered() {
     finish(proxy, origin).await;
 }
 
+/// Its token expired while it was given up: only the client can renew it, and only if it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_credential_is_told_to_a_repeat() {
+    let (origin, proxy) = start(five).await;
+    origin.script(|_| reset());
+    assert_eq!(send(&proxy, "GET", "/jobs", "1", "").await.status, 502);
+    origin.script(|_| error(401, "InvalidAuthenticationInfo", &[]));
+    let response = send(&proxy, "GET", "/jobs", "1", "").await;
+    assert_eq!(response.status, 401);
+    assert!(proxy_status(&response).contains("attempts=1; fate=permanent"), "{}", proxy_status(&response));
+    finish(proxy, origin).await;
+}
+
 /// Without an id and without a signature the same bytes may be another call.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_cannot_be_told_from_another_is_not_remembered() {

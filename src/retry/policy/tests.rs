@@ -409,9 +409,10 @@ fn a_repeat_is_sent_once() {
         (non_idempotent(), responded(503, None), Decision::Stop(StopReason::Operation)),
         (safe(), responded(200, None), Decision::Deliver),
         (safe(), responded(404, None), Decision::Deliver),
+        (safe(), responded(401, None), Decision::Deliver),
         (safe(), failed(Failure::StaleConnection, Transmission::NotSent), own(Duration::ZERO)),
     ] {
-        let at = Situation { origin: Origin::Repeat, ..first(subject) };
+        let at = Situation { origin: Origin::Repeat, earlier: Earlier::MayHaveLanded, ..first(subject) };
         assert_eq!(policy().decide(&at, &outcome).decision, want, "{outcome:?}");
     }
     let at = Situation { origin: Origin::Repeat, attempts: 0, ..first(safe()) };
