@@ -62,7 +62,7 @@ test-sdk: ## Runs real Batch clients through the proxy (needs python3 with venv,
 		NODE_PATH=$(CURDIR)/$(SDK)/node/node_modules BATCH_SDK_OUTAGE=$(OUTAGE) \
 		cargo test --locked --test it -- --ignored --show-output $$suites
 
-check-all: check demos soak crowd ## Runs everything, also what takes longer
+check-all: check demos soak crowd ## Runs everything, also what takes longer; CI runs this
 
 crowd: build ## Lets 2,000 clients upload 4 MiB each at once and looks at the memory
 	BATCH_RELEASE_BINARY=$(CURDIR)/target/release/batch-retry-proxy cargo test --locked --test it two_thousand_uploads -- --ignored
@@ -82,7 +82,7 @@ soak: ## Compares 10,000 operations under faults with the account (SOAK_OPERATIO
 	SOAK_OPERATIONS=$${SOAK_OPERATIONS:-10000} SOAK_SEED=$(SOAK_SEED) \
 		cargo test --locked --test it soak:: -- --nocapture --test-threads 1
 
-check: lint test doc deny ## Runs what CI runs, and the documentation
+check: lint test doc deny ## Runs the tests, lints, documentation and dependency rules
 
 fleet: ## Simulates fleets of proxies against one account on virtual time
 	cargo bench --locked --bench fleet

@@ -9,7 +9,7 @@
 //! | module | task | may import |
 //! |---|---|---|
 //! | [`batch`] | pure: what the Batch REST API is: endpoints, operations, error codes, credentials | nothing |
-//! | [`retry`] | pure: what an attempt's outcome means and whether to send again | `batch` |
+//! | [`retry`] | pure: what an attempt's outcome means, whether to send again, and how fast an account is asked | `batch` |
 //! | [`metrics`] | the Prometheus families and their bounded labels | `retry`, `batch` |
 //! | [`telemetry`] | logs | `metrics` |
 //! | [`shutdown`] | signals and draining | nothing |
@@ -29,7 +29,8 @@
 //!
 //! [`proxy::Proxy::serve`] accepts a connection, `serve_conn` reads its first request, `Route::of` decides what it is.
 //! A CONNECT to a Batch host goes to `intercept`, which ends TLS with a leaf made for that host and hands each request inside
-//! to `Forwarder::forward`. That reads the body, then loops: pass the account's gate, `Upstream::send`, judge the outcome, `RetryPolicy::decide`, wait.
+//! to `Forwarder::forward`. That reads the body, recalls whether the client repeats what was given up, passes the account's gate (or answers
+//! in its words), then loops: `Upstream::send`, `RetryPolicy::decide`, wait, take a token of the budget, pass the gate.
 //! An answer that an earlier send may have brought about is settled first. Then it is delivered with a `Proxy-Status` header and its fate is
 //! counted. One that breaks off while it streams is sent for again by `Download::repair`, and the client is given the rest.
 

@@ -123,7 +123,7 @@ impl Metrics {
         self.families.throttled_responses.with([account.as_str(), code]).inc();
     }
 
-    /// A wait before a replay is over, or was given up, after `duration`.
+    /// A wait before a send is over, or was given up, after `duration`.
     pub fn wait(&self, cause: WaitCause, duration: Duration) {
         self.families.wait.with([cause.as_str()]).observe(duration.as_secs_f64());
     }

@@ -170,7 +170,13 @@ impl Families {
                 "Answers of Batch to single sends.",
                 ["account", "status"],
             ),
-            wait: Histograms::register(r, "wait_seconds", "Waits before replays.", WAIT_SECONDS, ["cause"]),
+            wait: Histograms::register(
+                r,
+                "wait_seconds",
+                "Waits before sends, by what set their length.",
+                WAIT_SECONDS,
+                ["cause"],
+            ),
             registry,
         }
     }

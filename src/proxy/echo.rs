@@ -154,6 +154,7 @@ impl Forwarder {
         let status = response.status();
         self.metrics.upstream_response(exchange.record.account(), status);
         exchange.observe(response.headers());
+        exchange.hear(status, response.headers());
         let limits = ReadLimits { buffer: self.bodies.response_buffer, idle: self.body_idle_timeout, stream_at: deadline };
         let read = Answer::read(response, &Method::GET, limits, &self.holding.memory).await;
         let outcome = match &read {

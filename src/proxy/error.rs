@@ -1,7 +1,7 @@
 //! Answers the proxy makes itself: one mapping from what went wrong to status, words and body.
 //!
 //! Inside an opened connection they have the form of a Batch error, `application/json`, because HTML or plain text makes an SDK fail inside its
-//! own error printing. They never carry Retry-After, which azure-core obeys on any status, but where the account is known to throttle. To a CONNECT or a plain-http request they are text.
+//! own error printing. They carry Retry-After, which azure-core obeys on any status, only where the account is known to throttle. To a CONNECT or a plain-http request they are text.
 
 use std::borrow::Cow;
 

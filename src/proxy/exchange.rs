@@ -23,6 +23,7 @@ use crate::retry::classify::Class;
 use crate::retry::echo::Window;
 use crate::retry::outcome::{Failure, Outcome, Transmission};
 use crate::retry::policy::{Earlier, LaneReplays, Origin, Situation, StopReason};
+use crate::retry::retry_after;
 use crate::retry::subject::Subject;
 use crate::shutdown::Drain;
 
@@ -156,6 +157,14 @@ impl Exchange {
         let date = headers.get(DATE).and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
         if let Some(date) = date {
             self.window.observe(date, self.first_sent.elapsed());
+        }
+    }
+
+    /// An answer's head says whether the account asks for time. It holds from now on, whether or not the rest of the answer comes.
+    pub(super) fn hear(&self, status: StatusCode, headers: &HeaderMap) {
+        let hint = retry_after::hint(headers, SystemTime::now());
+        if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE && hint.is_some() {
+            self.throttle.throttled(self.caller, hint, status, None);
         }
     }
 

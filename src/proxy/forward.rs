@@ -183,6 +183,7 @@ impl Forwarder {
     async fn read(&self, exchange: &mut Exchange, response: Response<Incoming>) -> Attempt {
         self.metrics.upstream_response(exchange.record.account(), response.status());
         exchange.observe(response.headers());
+        exchange.hear(response.status(), response.headers());
         let limits = ReadLimits {
             buffer: self.bodies.response_buffer,
             idle: self.body_idle_timeout,

@@ -72,7 +72,10 @@ struct State {
     waiting: HashMap<u64, oneshot::Sender<()>>,
     /// Whether a task wakes those who wait.
     driven: bool,
+    /// The last of the account.
     refusal: ServiceRefusal,
+    /// The last of a scope.
+    narrow_refusal: ServiceRefusal,
 }
 
 /// A place in the queue, given up when dropped.
@@ -118,12 +121,14 @@ impl Throttles {
 
 impl Throttle {
     fn new(account: Account, settings: ThrottleSettings) -> Self {
+        let refusal = ServiceRefusal { status: StatusCode::TOO_MANY_REQUESTS, code: "TooManyRequests".to_owned() };
         let state = State {
             gate: Gate::new(settings.gate),
             budget: Budget::new(settings.budget, now()),
             waiting: HashMap::new(),
             driven: false,
-            refusal: ServiceRefusal { status: StatusCode::TOO_MANY_REQUESTS, code: "TooManyRequests".to_owned() },
+            narrow_refusal: refusal.clone(),
+            refusal,
         };
         Self { account, state: Mutex::new(state), changed: Notify::new(), arrivals: AtomicU64::new(0) }
     }
@@ -145,7 +150,7 @@ impl Throttle {
             let mut state = self.state();
             match state.gate.admit(now(), ticket, by.into_std()) {
                 Admission::Pass => return Ok(Duration::ZERO),
-                Admission::Refuse { after, .. } => return Err(state.refuse(after)),
+                Admission::Refuse { .. } => return Err(state.refuse(&ticket)),
                 Admission::Wait { .. } => {}
             }
             let (turn, woken) = oneshot::channel();
@@ -164,12 +169,7 @@ impl Throttle {
         drop(place);
         match passed {
             Ok(Ok(())) => Ok(begun.elapsed()),
-            Ok(Err(_)) | Err(_) => {
-                let state = self.state();
-                let next = state.gate.snapshot(now()).next_opening;
-                let after = next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now()));
-                Err(state.refuse(after))
-            }
+            Ok(Err(_)) | Err(_) => Err(self.state().refuse(&ticket)),
         }
     }
 
@@ -190,9 +190,8 @@ impl Throttle {
     pub(super) fn throttled(&self, caller: Caller, hint: Option<Duration>, status: StatusCode, code: Option<&str>) {
         let (mut state, scope) = (self.state(), caller.0.scope);
         state.gate.throttled(now(), hint, scope, fastrand::f64());
-        if scope.is_none() {
-            state.refusal = ServiceRefusal { status, code: code.unwrap_or("TooManyRequests").to_owned() };
-        }
+        let refusal = ServiceRefusal { status, code: code.unwrap_or("TooManyRequests").to_owned() };
+        *if scope.is_none() { &mut state.refusal } else { &mut state.narrow_refusal } = refusal;
         drop(state);
         self.changed.notify_one();
     }
@@ -250,8 +249,12 @@ async fn drive(throttle: Arc<Throttle>) {
 // === impl State ===
 
 impl State {
-    fn refuse(&self, after: Duration) -> Refused {
-        Refused { after, refusal: self.refusal.clone() }
+    /// What a request is told that will not be sent: the words of whatever is closed to it, and how long that lasts.
+    fn refuse(&self, ticket: &Ticket) -> Refused {
+        let now = now();
+        let narrow = self.gate.is_scope_alone(now, ticket);
+        let refusal = if narrow { &self.narrow_refusal } else { &self.refusal };
+        Refused { after: self.gate.opens_for(now, ticket).saturating_duration_since(now), refusal: refusal.clone() }
     }
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `Success` | 2xx, 3xx | deliver |
 //! | `Throttled` | 429; 503 with a hint or a throttle code | the service asks for time |
-//! | `State`, `Quota` | 409 with a code that clears by itself | delivered and counted |
+//! | `State`, `Quota` | 409 with a code that clears by itself | nothing was done; delivered unless the settings open its lane |
 //! | `Transient` | `retry.statuses`; lost connections, timeouts, cut answers; for safe operations any 5xx but 501 and 505 | may have been carried out |
 //! | `ReadLag` | 404 to a read of what was just created | reads may not have caught up |
 //! | `NotSent` | no connection was made, or the pooled one was dead | certainly not carried out |

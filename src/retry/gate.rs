@@ -54,6 +54,8 @@ struct Force {
     pace: Pace,
     /// The last refusal, or the last time somebody had to wait for the pace.
     needed: Instant,
+    /// Whether somebody had to wait since an answer last proved the pace: one client alone never leaves a queue behind it.
+    pressed: bool,
 }
 
 /// What a request that asks to pass is told.
@@ -173,6 +175,19 @@ impl Gate {
         paced.into_iter().chain(self.scopes.next_due()).min()
     }
 
+    /// When a request with this ticket could be sent, if nobody were before it.
+    pub fn opens_for(&self, now: Instant, ticket: &Ticket) -> Instant {
+        let scope = ticket.scope.and_then(|scope| self.scopes.closed_until(scope, now));
+        let account = self.force.as_ref().map(|force| force.next);
+        scope.into_iter().chain(account).fold(now, Instant::max)
+    }
+
+    /// Whether only its own scope is closed to a request with this ticket.
+    pub fn is_scope_alone(&self, now: Instant, ticket: &Ticket) -> bool {
+        let account = self.force.as_ref().is_some_and(|force| force.opens > now);
+        !account && ticket.scope.is_some_and(|scope| self.scopes.closed_until(scope, now).is_some())
+    }
+
     /// A request that waits does so no longer: its client hung up, or its deadline came. Whether it was waiting.
     pub fn leave(&mut self, ticket: &Ticket) -> bool {
         self.queue.remove(ticket) || self.scopes.remove(ticket)
@@ -183,7 +198,8 @@ impl Gate {
         self.meter.count(now);
         if let Some(force) = &mut self.force {
             // A pace that holds nobody up is not proven by being kept.
-            let proven = !self.queue.is_empty() && now >= force.opens;
+            let pressed = std::mem::take(&mut force.pressed) || !self.queue.is_empty();
+            let proven = pressed && now >= force.opens;
             force.pace.accepted(now, proven);
         }
     }
@@ -204,11 +220,13 @@ impl Gate {
             next: now,
             pace: Pace::after_refusal(accepted, now),
             needed: now,
+            pressed: false,
         });
         force.needed = now;
         // Where nobody had to wait, the pace is a permission that was not tried: what was accepted is what counts. But one quiet moment must
         // not undo all that was learned.
-        let known = if queued { f64::INFINITY } else { accepted.max(force.pace.per_second() / 2.0) };
+        let known =
+            if queued || force.pace.is_guess() { f64::INFINITY } else { accepted.max(force.pace.per_second() / 2.0) };
         force.pace.refused(settings, known, hint.unwrap_or_default(), now);
         let spread = force.pace.interval().mul_f64(entropy.clamp(0.0, 1.0));
         if let Some(opens) = hint.map(|hint| now + hint).filter(|opens| *opens > force.opens) {
@@ -232,6 +250,7 @@ impl Gate {
     fn enqueue(&mut self, now: Instant, ticket: Ticket) {
         if let Some(force) = &mut self.force {
             force.needed = now;
+            force.pressed = true;
         }
         self.queue.push(ticket);
     }
@@ -260,7 +279,7 @@ impl Force {
 
     /// Whether nothing was refused and nobody waited for so long that the gate has nothing left to do.
     fn is_rested(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.needed) >= REST && now >= self.opens
+        now.saturating_duration_since(self.needed.max(self.opens)) >= REST
     }
 }
 

@@ -246,7 +246,8 @@ impl RetryPolicy {
     /// Until when a send that waits for its account is still of use: its answer must come before the deadline, and its credential be fresh.
     pub fn send_by(&self, at: &Situation) -> Instant {
         let answered = at.deadline.checked_sub(self.answer_room()).unwrap_or(at.deadline);
-        let fresh = at.fresh_until.map(|(until, _)| until);
+        // A credential that is stale already is for the service to judge: the first send always goes.
+        let fresh = at.fresh_until.map(|(until, _)| until).filter(|until| *until > at.now);
         [fresh, at.drain_by].into_iter().flatten().fold(answered, Instant::min)
     }
 

@@ -164,7 +164,8 @@ const INTRODUCTION: &str = "\
 
 What the proxy decides about the first send of a request whose body is held and whose credential is fresh. `replay`: it is sent again, after
 a wait. `deliver`: the program gets the answer. `stop (reason)`: another send would be worth it but must not be; the program gets what there
-is. Later sends also end with `attempts`, `deadline`, `signature`, `token` or `shutdown`; what their answers may be echoes of is below.
+is. Later sends also end with `attempts`, `deadline`, `signature`, `token`, `shutdown`, `budget` or `gate`, and a client's own repeat of what was
+given up with `repeat`. At the `gate` of a closed account a first send may end too. What later answers may be echoes of is below.
 
 `batch-retry-proxy explain METHOD TARGET` says why, for one request and the settings in force. This page is what
 `batch-retry-proxy explain --all` prints with the default settings.

@@ -23,8 +23,8 @@ pub(super) struct Pace {
     climbed: Duration,
     /// Until when `climbed` has been counted.
     counted: Instant,
-    /// Whether the account refused before it had accepted anything to learn from: then each accepted answer doubles the pace, until it refuses
-    /// again. A client that begins in somebody else's throttle must not stay at a guess.
+    /// Whether the account refused before it had accepted anything to learn from: then each accepted answer adds one a second, as in TCP's slow
+    /// start, until it refuses again. A client that begins in somebody else's throttle must not stay at a guess.
     guessed: bool,
     last_cut: Option<Instant>,
 }
@@ -82,7 +82,7 @@ impl Pace {
     /// The service accepted a request; `proven` if others waited for the pace meanwhile.
     pub(super) fn accepted(&mut self, now: Instant, proven: bool) {
         if proven && self.guessed {
-            self.refused_at = (self.per_second * 2.0).min(CEILING);
+            self.refused_at = (self.per_second + FIRST).min(CEILING);
             self.per_second = self.refused_at;
         } else if proven {
             self.climbed += now.saturating_duration_since(self.counted).min(LONGEST_STEP);
@@ -94,6 +94,11 @@ impl Pace {
     /// No climbing before `opens`.
     pub(super) fn rests_until(&mut self, opens: Instant) {
         self.counted = self.counted.max(opens);
+    }
+
+    /// Whether nothing is known of the account yet.
+    pub(super) fn is_guess(&self) -> bool {
+        self.guessed
     }
 
     pub(super) fn per_second(&self) -> f64 {
