@@ -125,7 +125,8 @@ async fn sends(command: &[String], fault: &'static str, memory: &str) -> Vec<usi
 
 fn action(fault: &str) -> Action {
     match fault {
-        "503" => batch::error(503, "ServerBusy", &[]),
+        // Not ServerBusy: of an account that says so and never accepts, the gate would let one request pass in ten seconds.
+        "503" => batch::error(503, "ServiceUnavailable", &[]),
         _ => reset(),
     }
 }
