@@ -11,14 +11,16 @@ mod sips;
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
+use std::future::{Future, pending};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
@@ -87,12 +89,27 @@ impl Upstream {
     /// [`SendError`] tells what failed and whether the request may have been carried out.
     pub async fn send(
         &self,
-        mut request: Request<RequestBody>,
+        request: Request<RequestBody>,
         limit: Option<Duration>,
     ) -> Result<Response<Incoming>, SendError> {
+        let sent = self.send_unless(request, limit, pending::<()>()).await?;
+        sent.ok_or_else(SendError::never)
+    }
+
+    /// The same, but takes the request back if `withdrawn` comes while it still waits for a connection: then there is no answer, and nothing
+    /// was sent.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn send_unless(
+        &self,
+        mut request: Request<RequestBody>,
+        limit: Option<Duration>,
+        withdrawn: impl Future,
+    ) -> Result<Option<Response<Incoming>>, SendError> {
         *request.version_mut() = Version::HTTP_11;
         let connection = capture_connection(&mut request);
-        let sending = self.client.request(request);
+        let sending = unless(self.client.request(request), &connection, withdrawn);
         let sent = match limit {
             None => sending.await,
             Some(limit) => match timeout(limit, sending).await {
@@ -101,17 +118,40 @@ impl Upstream {
                 Err(elapsed) => return Err(SendError::late(connection.connection_metadata().is_some(), elapsed)),
             },
         };
+        let Some(sent) = sent else { return Ok(None) };
         let response = sent.map_err(SendError::from)?;
         if let Some(connection) = response.extensions().get::<ConnectionUse>() {
             connection.mark_used();
         }
-        Ok(response)
+        Ok(Some(response))
     }
+}
+
+/// Awaits `sending` unless `withdrawn` comes first and there is no connection yet.
+async fn unless<T>(sending: impl Future<Output = T>, connection: &CaptureConnection, withdrawn: impl Future) -> Option<T> {
+    let mut sending = pin!(sending);
+    tokio::select! {
+        biased;
+        _ = withdrawn => {
+            // hyper-util names the connection before it writes to it, and nothing happens while nobody polls.
+            if connection.connection_metadata().is_none() {
+                return None;
+            }
+        }
+        sent = &mut sending => return Some(sent),
+    }
+    Some(sending.await)
 }
 
 // === impl SendError ===
 
 impl SendError {
+    /// What was not to be withdrawn was.
+    fn never() -> Self {
+        let source = "the request was withdrawn".into();
+        Self { failure: Failure::ConnectionLost, transmission: Transmission::NotSent, source }
+    }
+
     /// No answer in time, on a connection or while there was none yet.
     fn late(connected: bool, source: Elapsed) -> Self {
         let (failure, transmission) = if connected {

@@ -15,7 +15,6 @@ use http::response::Parts;
 use http::{Method, Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 use tokio::time::Instant;
-use tracing::debug;
 
 use super::answer::{Answer, ReadLimits};
 use super::exchange::{Attempt, Exchange};
@@ -27,7 +26,7 @@ use crate::retry::classify::Class;
 use crate::retry::echo::collection::Existing;
 use crate::retry::echo::{Creates, Lookup, Resolution, is_bearer};
 use crate::retry::outcome::{Failure, Outcome, Transmission};
-use crate::retry::policy::Situation;
+use crate::retry::policy::{Replayable, Situation};
 use crate::retry::subject::Subject;
 
 // === impl Forwarder ===
@@ -138,16 +137,23 @@ impl Forwarder {
     /// Reads something in the client's name, once.
     async fn look_up(&self, exchange: &mut Exchange, target: &str) -> Option<Bytes> {
         let request = exchange.template.read(target)?;
-        self.pass_gate(exchange).await.ok()?;
         let subject = Subject::of(&Method::GET, request.uri().path());
         let situation = Situation { subject, ..exchange.situation(&self.drain) };
         let limit = self.policy.lookup_limit(&situation);
         let deadline = Instant::now() + limit;
-        let response = match self.upstream.send(request, Some(limit)).await {
+        self.pass_gate(exchange).await.ok()?;
+        let response = match self.send(&exchange.throttle, request, Replayable::Held, Some(limit)).await {
             Ok(response) => response,
-            Err(error) => {
-                debug!(%error, "what exists could not be looked up");
-                self.metrics.upstream_error(error.failure);
+            // Nothing left: this is not the one look that there is.
+            Err(unsent) if unsent.met_stale_connection() => {
+                self.pass_gate(exchange).await.ok()?;
+                let again = exchange.template.read(target)?;
+                self.send(&exchange.throttle, again, Replayable::Held, Some(limit)).await.ok()?
+            }
+            Err(failed) => {
+                if let Outcome::Failed { failure, .. } = failed.outcome() {
+                    self.metrics.upstream_error(failure);
+                }
                 return None;
             }
         };

@@ -36,11 +36,11 @@ use crate::metrics::{Account, Metrics};
 use crate::retry::classify::Class;
 use crate::retry::echo;
 use crate::retry::outcome::{Failure, Outcome, Transmission};
-use crate::retry::policy::{Decision, RetryPolicy, StopReason, WaitCause, server_timeout};
+use crate::retry::policy::{Decision, Replayable, RetryPolicy, StopReason, WaitCause, server_timeout};
 use crate::retry::retry_after;
 use crate::retry::subject::Subject;
 use crate::shutdown::Drain;
-use crate::upstream::Upstream;
+use crate::upstream::{RequestBody, Upstream};
 
 /// Sends the requests of opened connections on.
 #[derive(Clone, Debug)]
@@ -165,19 +165,44 @@ impl Forwarder {
     /// Sends once and reads what comes back.
     async fn attempt(&self, exchange: &mut Exchange) -> Attempt {
         let limit = self.policy.attempt_limit(&exchange.situation(&self.drain), server_timeout(exchange.template.query()));
+        let held = exchange.body.replayable();
         let request = exchange.template.request(exchange.body.next());
         exchange.sending();
-        let attempt = match self.upstream.send(request, limit).await {
+        let attempt = match self.send(&exchange.throttle, request, held, limit).await {
             Ok(response) => self.read(exchange, response).await,
-            Err(error) => {
-                debug!(%error, "attempt failed");
-                Attempt::Failed { failure: error.failure, transmission: error.transmission }
-            }
+            Err(failed) => failed,
         };
         if !attempt.met_stale_connection() {
             exchange.record.attempted();
         }
         attempt
+    }
+
+    /// Sends a request that has passed its account's gate. A connection may take its time, and the account may close meanwhile: then what can be
+    /// sent again is taken back.
+    pub(super) async fn send(
+        &self,
+        throttle: &Throttle,
+        request: Request<RequestBody>,
+        body: Replayable,
+        limit: Option<Duration>,
+    ) -> Result<Response<Incoming>, Attempt> {
+        let closing = async {
+            match body {
+                Replayable::Held => throttle.closing().await,
+                // It is gone once it is given away.
+                Replayable::Streamed => std::future::pending().await,
+            }
+        };
+        match self.upstream.send_unless(request, limit, closing).await {
+            Ok(Some(response)) => Ok(response),
+            // Nothing was sent and nobody is at fault, as where the connection was stale: the gate is next.
+            Ok(None) => Err(Attempt::Failed { failure: Failure::StaleConnection, transmission: Transmission::NotSent }),
+            Err(error) => {
+                debug!(%error, "attempt failed");
+                Err(Attempt::Failed { failure: error.failure, transmission: error.transmission })
+            }
+        }
     }
 
     async fn read(&self, exchange: &mut Exchange, response: Response<Incoming>) -> Attempt {
@@ -208,12 +233,15 @@ impl Forwarder {
         class: Class,
     ) -> ControlFlow<StopReason> {
         if after.is_zero() {
-            // The connection was dead before anything was written: the place that the gate gave is still unused.
-            return ControlFlow::Continue(());
-        }
-        self.wait(exchange, after, cause).await?;
-        if !RetryPolicy::is_paced(class) {
-            self.withdraw(exchange).await?;
+            // Nothing was written: the place that the gate gave is still unused, unless the account has closed since.
+            if !exchange.throttle.is_closed() {
+                return ControlFlow::Continue(());
+            }
+        } else {
+            self.wait(exchange, after, cause).await?;
+            if !RetryPolicy::is_paced(class) {
+                self.withdraw(exchange).await?;
+            }
         }
         match self.pass_gate(exchange).await {
             Ok(()) => ControlFlow::Continue(()),
@@ -315,6 +343,12 @@ impl Forwarder {
         class: Class,
         target: &Target,
     ) -> Response<AnswerBody> {
+        // It had passed, was taken back before it left, and cannot wait again.
+        let unsent = exchange.record.attempts() == 0 && exchange.throttle.is_closed();
+        if unsent && [StopReason::Gate, StopReason::Shutdown].contains(&reason) {
+            let refused = exchange.throttle.refused(exchange.caller);
+            return self.refuse_unsent(exchange, &refused, target).await;
+        }
         let fate = match reason {
             StopReason::Attempts | StopReason::Deadline | StopReason::Gate | StopReason::Shutdown => Fate::Exhausted,
             StopReason::Budget => Fate::Budget,

@@ -42,6 +42,8 @@ pub(super) struct Throttle {
     state: Mutex<State>,
     /// The time of the next release may have changed.
     changed: Notify,
+    /// The service asked for time.
+    closed: Notify,
     arrivals: AtomicU64,
 }
 
@@ -130,7 +132,13 @@ impl Throttle {
             narrow_refusal: refusal.clone(),
             refusal,
         };
-        Self { account, state: Mutex::new(state), changed: Notify::new(), arrivals: AtomicU64::new(0) }
+        Self {
+            account,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            closed: Notify::new(),
+            arrivals: AtomicU64::new(0),
+        }
     }
 
     /// A request arrived from a client at this address. Connections make no clients: one of HTTP/1.1 never has two requests that wait.
@@ -181,6 +189,25 @@ impl Throttle {
         }
     }
 
+    /// Whether the service wants nothing now.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().gate.is_closed(now())
+    }
+
+    /// Waits until the service wants nothing: what has passed and not left yet must pass again.
+    pub(super) async fn closing(&self) {
+        // Asked for before the look, so that no closing falls between.
+        let closed = self.closed.notified();
+        if !self.is_closed() {
+            closed.await;
+        }
+    }
+
+    /// What `caller` is told if it will not be sent.
+    pub(super) fn refused(&self, caller: Caller) -> Refused {
+        self.state().refuse(&caller.0)
+    }
+
     /// The service answered and asked for no time.
     pub(super) fn accepted(&self) {
         self.state().gate.accepted(now());
@@ -192,8 +219,12 @@ impl Throttle {
         state.gate.throttled(now(), hint, scope, fastrand::f64());
         let refusal = ServiceRefusal { status, code: code.unwrap_or("TooManyRequests").to_owned() };
         *if scope.is_none() { &mut state.refusal } else { &mut state.narrow_refusal } = refusal;
+        let closed = state.gate.is_closed(now());
         drop(state);
         self.changed.notify_one();
+        if closed {
+            self.closed.notify_waiters();
+        }
     }
 
     fn is_in_force(&self) -> bool {

@@ -182,10 +182,14 @@ impl Gate {
         scope.into_iter().chain(account).fold(now, Instant::max)
     }
 
+    /// Whether the service wants nothing at all now.
+    pub fn is_closed(&self, now: Instant) -> bool {
+        self.force.as_ref().is_some_and(|force| force.opens > now)
+    }
+
     /// Whether only its own scope is closed to a request with this ticket.
     pub fn is_scope_alone(&self, now: Instant, ticket: &Ticket) -> bool {
-        let account = self.force.as_ref().is_some_and(|force| force.opens > now);
-        !account && ticket.scope.is_some_and(|scope| self.scopes.closed_until(scope, now).is_some())
+        !self.is_closed(now) && ticket.scope.is_some_and(|scope| self.scopes.closed_until(scope, now).is_some())
     }
 
     /// A request that waits does so no longer: its client hung up, or its deadline came. Whether it was waiting.

@@ -35,8 +35,7 @@ async fn no_request_is_sent_before_the_hint_has_passed() {
     for (form, window) in [("seconds", "1s"), ("date", "1s"), ("milliseconds", "1200ms")] {
         let throttle = format!("[[fault]]\nkind='throttle'\non=['all']\nevery=170\nfor='{window}'\nhint='{form}'");
         let stage = Stage::set(&throttle, |it| {
-            // What is tested is when requests come, not how slowly: the account goes on as fast as before. A pace far above the clients' own
-            // would let all of them go at once over new connections, whose handshakes may last longer than the account's allowance.
+            // What is tested is when requests come, not how slowly: the account goes on as fast as before.
             it.set("retry.throttle.initial_share", 1.0).set("retry.throttle.growth_per_second", 0.2)
         })
         .await;

@@ -7,7 +7,7 @@ use super::support::batch::{HOST, empty, error};
 use super::support::client::{Client, Response, request};
 use super::support::gate::Gate;
 use super::support::metric::assert_metric;
-use super::support::origin::Origin;
+use super::support::origin::{ConnectionFault, Origin};
 use super::support::proxy::{TestProxy, finish, start};
 
 const OTHER: &str = "other.westeurope.batch.azure.com";
@@ -49,6 +49,37 @@ async fn no_request_of_the_account_is_sent_before_the_hint_has_passed() {
         let metrics = proxy.metrics().await;
         assert_metric(&metrics, "batch_retry_proxy_throttled_responses_total", &[], 1.0);
         assert_metric(&metrics, "batch_retry_proxy_requests_total", &[("fate", "first_try")], 20.0 + WARM as f64);
+        finish(proxy, origin).await;
+    }
+}
+
+/// It had passed the gate and was waiting for its connection, when the account closed and another connection became free.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_passed_and_not_left_yet_is_taken_back_when_the_account_closes() {
+    for (patience, status) in [("60s", None), ("10s", Some(429))] {
+        let (origin, proxy) = start(|it| it.set("retry.deadline", patience)).await;
+        let gate = Gate::new();
+        let refusal = error(429, "TooManyRequests", &[("Retry-After", "20")]).after(&gate);
+        origin.queue([refusal]);
+        let mut first = proxy.client(HOST).await;
+        first.send_raw(&bytes(HOST, "GET", "/jobs", "")).await.unwrap();
+        gate.arrived().await;
+        origin.connection_faults([ConnectionFault::Stall]);
+        origin.tolerate_broken_connections();
+        let mut second = proxy.client(HOST).await;
+        second.send_raw(&bytes(HOST, "POST", "/jobs", "{}")).await.unwrap();
+        origin.wait_for_connections(2).await;
+        gate.open();
+        match status {
+            None => proxy.wait_for_metric("batch_retry_proxy_throttle_gate_waiting", &[], 1.0).await,
+            Some(status) => {
+                let response = second.read_response("POST").await.unwrap();
+                assert_eq!(response.status, status, "{}", proxy_status(&response));
+                assert!(proxy_status(&response).contains("attempts=0; fate=exhausted"), "{}", proxy_status(&response));
+            }
+        }
+        assert_eq!(origin.requests().len(), 1, "the second was not sent");
+        drop((first, second));
         finish(proxy, origin).await;
     }
 }

@@ -25,7 +25,7 @@ use super::Forwarder;
 use crate::metrics::labels::{Fate, RepairResult};
 use crate::retry::classify::Class;
 use crate::retry::outcome::{Failure, Transmission};
-use crate::retry::policy::{Decision, Situation, Verdict, server_timeout};
+use crate::retry::policy::{Decision, Replayable, Situation, Verdict, server_timeout};
 use crate::retry::resume::{Content, Continuation, Tries};
 
 /// An answer on its way to the client, and what it takes to continue it.
@@ -227,16 +227,13 @@ impl Source {
         // The last attempt has an end too: a client in the middle of a download may have no patience that ever does.
         let limit = limit.unwrap_or(self.forwarder.body_idle_timeout);
         let request = exchange.template.request(exchange.body.next());
-        let again = match self.forwarder.upstream.send(request, Some(limit)).await {
+        let again = match self.forwarder.send(&exchange.throttle, request, Replayable::Held, Some(limit)).await {
             Ok(response) if response.status() == StatusCode::OK => {
                 self.forwarder.metrics.upstream_response(exchange.record.account(), response.status());
                 self.skip(response).await
             }
             Ok(response) => Again::Attempt(self.forwarder.read(exchange, response).await),
-            Err(error) => {
-                debug!(%error, "attempt failed");
-                Again::Attempt(Attempt::Failed { failure: error.failure, transmission: error.transmission })
-            }
+            Err(failed) => Again::Attempt(failed),
         };
         match &again {
             Again::Attempt(attempt) if attempt.met_stale_connection() => return again,
