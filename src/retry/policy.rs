@@ -21,199 +21,26 @@
 //! `wait = max(hint, backoff, the operation's minimum interval) + jitter`. A wait of our own is shortened to fit the deadline once more, but
 //! a hint is obeyed or the replaying ends at once: the client gets the service's own answer, not a late error.
 
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use super::backoff::ExponentialBackoff;
-use super::classify::{Class, Reading, classify};
-use super::echo::{EchoSettings, Resolution};
+pub use self::decision::{Decision, StopReason, Verdict, WaitCause};
+pub use self::settings::{Lane, PatientClient, RetrySettings};
+pub use self::situation::{Earlier, LaneReplays, Origin, Replayable, Situation};
+use super::classify::{Class, classify};
+use super::echo::Resolution;
 use super::outcome::{Failure, Outcome};
-use super::subject::Subject;
-use crate::batch::credential::Credential;
 use crate::batch::operation::Idempotency;
 
-/// When and how long requests are replayed.
-#[derive(Clone, Debug)]
-pub struct RetrySettings {
-    /// Tries in all, the first included; 1 switches replaying off (`retry.max_attempts`).
-    pub max_attempts: NonZeroU32,
-    /// For the whole request, from the end of its body to the last answer's head (`retry.deadline`).
-    pub deadline: Duration,
-    /// Longer deadlines for clients known to be patient; the first whose text the User-Agent contains counts (`retry.deadline_for`).
-    pub deadline_for: Vec<PatientClient>,
-    /// Statuses worth a replay (`retry.statuses`).
-    pub statuses: Vec<StatusCode>,
-    /// Waits where the service names none (`retry.backoff.*`).
-    pub backoff: ExponentialBackoff,
-    /// Until the answer's head, where a replay may follow (`upstream.response_timeout`).
-    pub response_timeout: Duration,
-    /// What becomes of echoes (`retry.echo.*`).
-    pub echo: EchoSettings,
-    /// Replays of a 409 that clears by itself (`retry.state.*`).
-    pub state: Lane,
-    /// Replays of a 409 for a quota that is used up (`retry.quota.*`).
-    pub quota: Lane,
-    /// How long a 404 to a read of what was just created is replayed (`retry.read_after_create`); zero for not at all.
-    pub read_after_create: Duration,
-    /// How long a request given up on is remembered (`retry.repeat_memory`); zero for not at all.
-    pub repeat_memory: Duration,
-}
-
-/// Replays of a refusal that says that nothing was done, at waits of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lane {
-    /// Replays at most; none closes the lane.
-    pub attempts: u32,
-    /// The wait before each, jitter not counted.
-    pub wait: Duration,
-}
-
-/// A client that waits longer than most.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PatientClient {
-    /// Text its User-Agent contains.
-    pub user_agent: String,
-    /// The deadline it gets.
-    pub deadline: Duration,
-}
+mod decision;
+mod settings;
+mod situation;
 
 /// The rules, with their settings.
 #[derive(Clone, Debug)]
 pub struct RetryPolicy {
     settings: RetrySettings,
-}
-
-/// Where a request stands when an attempt has ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Situation {
-    /// What the request is.
-    pub subject: Subject,
-    /// Whether its body can be sent again.
-    pub body: Replayable,
-    /// Sends made so far; those that met a stale pooled connection do not count.
-    pub attempts: u32,
-    /// Whose request it is.
-    pub origin: Origin,
-    /// What the sends before this one may have done.
-    pub earlier: Earlier,
-    /// Replays that a lane allowed so far.
-    pub lane_replays: LaneReplays,
-    /// Until when a 404 may be a read that has not caught up with a create, where there was one.
-    pub lags_until: Option<Instant>,
-    /// The monotonic clock.
-    pub now: Instant,
-    /// When the whole request must have its last answer.
-    pub deadline: Instant,
-    /// When the process will be gone, if it is draining.
-    pub drain_by: Option<Instant>,
-    /// Until when the request's credential may be presented again.
-    pub fresh_until: Option<(Instant, Credential)>,
-    /// Chance, from 0 up to 1.
-    pub entropy: f64,
-}
-
-/// What sends that are over may have done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Earlier {
-    /// There were none, or nothing of them left.
-    Nothing,
-    /// They reached the service, which refused them without doing anything.
-    Refused,
-    /// They may have been carried out. A throttled one counts: a create answered 429 has been seen to land.
-    MayHaveLanded,
-}
-
-/// Whose request it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The program's.
-    Program,
-    /// The client's own repeat of one that was given up.
-    Repeat,
-}
-
-/// How many replays the lanes have allowed for a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LaneReplays {
-    /// After `State` refusals.
-    pub state: u32,
-    /// After `Quota` refusals.
-    pub quota: u32,
-}
-
-/// Whether a request's body can be sent a second time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replayable {
-    /// It is held whole.
-    Held,
-    /// It streams and is gone once sent.
-    Streamed,
-}
-
-/// What an outcome means and what follows from it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Verdict {
-    /// What the outcome means.
-    pub class: Class,
-    /// What to do now.
-    pub decision: Decision,
-}
-
-/// What to do after an attempt.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[must_use]
-pub enum Decision {
-    /// Hand the answer to the client.
-    Deliver,
-    /// It may be the echo of an earlier send: find out, and hand over what it comes to.
-    Echo(Resolution),
-    /// Send again.
-    Replay {
-        /// How long from now.
-        after: Duration,
-        /// Who chose the wait.
-        cause: WaitCause,
-    },
-    /// A replay would be worth it but must not be; hand over what there is.
-    Stop(StopReason),
-}
-
-/// Who chose a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WaitCause {
-    /// Our own backoff, the operation's minimum interval, or the budget.
-    Backoff,
-    /// The account's gate.
-    Gate,
-    /// The service.
-    RetryAfter,
-}
-
-/// Why a request worth replaying is not replayed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StopReason {
-    /// All attempts are used up.
-    Attempts,
-    /// The body is not held.
-    Body,
-    /// The account's budget has no token before the deadline.
-    Budget,
-    /// The wait would end too late.
-    Deadline,
-    /// The account's gate opens too late, or too many wait at it.
-    Gate,
-    /// A second execution could do harm.
-    Operation,
-    /// It is a client's own repeat of what was given up.
-    Repeat,
-    /// The process will be gone before the wait ends.
-    Shutdown,
-    /// The Shared Key signature would be stale.
-    Signature,
-    /// The bearer token would have expired.
-    Token,
 }
 
 // === impl RetryPolicy ===
@@ -385,58 +212,6 @@ impl RetryPolicy {
         }
         // Less jitter and less backoff are ours to give; what the service asked for is not.
         (demanded.max(backoff.initial()) <= room).then_some(room)
-    }
-}
-
-// === impl Situation ===
-
-impl Situation {
-    /// Whether what is read may have been made too short a time ago to be seen.
-    fn reading(&self) -> Reading {
-        if self.lags_until.is_some_and(|until| self.now < until) { Reading::MayLag } else { Reading::Current }
-    }
-
-    fn stale_credential(&self) -> StopReason {
-        match self.fresh_until {
-            Some((_, Credential::SharedKeySignature)) => StopReason::Signature,
-            Some((_, Credential::BearerToken)) | None => StopReason::Token,
-        }
-    }
-}
-
-// === impl WaitCause ===
-
-impl WaitCause {
-    /// Every value.
-    pub const ALL: &'static [Self] = &[Self::Backoff, Self::Gate, Self::RetryAfter];
-
-    /// The label value in `wait_seconds`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Backoff => "backoff",
-            Self::Gate => "gate",
-            Self::RetryAfter => "retry_after",
-        }
-    }
-}
-
-// === impl StopReason ===
-
-impl StopReason {
-    /// The label value in `stops_total`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Attempts => "attempts",
-            Self::Body => "body",
-            Self::Budget => "budget",
-            Self::Deadline => "deadline",
-            Self::Gate => "gate",
-            Self::Operation => "operation",
-            Self::Repeat => "repeat",
-            Self::Shutdown => "shutdown",
-            Self::Signature => "signature",
-            Self::Token => "token",
-        }
     }
 }
 

@@ -1,9 +1,14 @@
+use std::num::NonZeroU32;
+
 use http::Method;
 use proptest::prelude::*;
 
-use super::super::echo::{Creates, Others};
+use super::super::backoff::ExponentialBackoff;
+use super::super::echo::{Creates, EchoSettings, Others};
 use super::super::outcome::Transmission;
+use super::super::subject::Subject;
 use super::*;
+use crate::batch::credential::Credential;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,0 +1,152 @@
+//! How a request ends: with Batch's answer, or with the proxy's own.
+
+use std::time::SystemTime;
+
+use http::Response;
+use http::header::{HeaderName, HeaderValue};
+use tracing::info;
+use uuid::Uuid;
+
+use super::Forwarder;
+use crate::batch::operation::Idempotency;
+use crate::metrics::labels::Fate;
+use crate::proxy::answer::Answer;
+use crate::proxy::error::Trouble;
+use crate::proxy::exchange::{Attempt, Exchange};
+use crate::proxy::record::Record;
+use crate::proxy::route::Target;
+use crate::proxy::stream::AnswerBody;
+use crate::proxy::throttle::Refused;
+use crate::retry::classify::Class;
+use crate::retry::echo;
+use crate::retry::outcome::{Failure, Outcome};
+use crate::retry::policy::StopReason;
+
+// === impl Forwarder ===
+
+impl Forwarder {
+    /// The answer to a request that could not wait until its account opens: in the service's own words, with the time left.
+    pub(super) async fn refuse_unsent(
+        &self,
+        mut exchange: Exchange,
+        refused: &Refused,
+        target: &Target,
+    ) -> Response<AnswerBody> {
+        self.metrics.stop(exchange.record.operation(), StopReason::Gate);
+        let outcome = Outcome::Responded { status: refused.refusal.status, hint: None, fault: None };
+        self.hold_back(&mut exchange, &outcome).await;
+        refuse(Trouble::throttled(refused), Fate::Exhausted, target, exchange.record)
+    }
+
+    /// Hands the attempt's answer over.
+    pub(in crate::proxy) fn deliver(
+        &self,
+        exchange: Exchange,
+        attempt: Attempt,
+        class: Class,
+        target: &Target,
+    ) -> Response<AnswerBody> {
+        self.end(&exchange, class, target);
+        let fate = match (class, &attempt) {
+            (Class::Success, _) if exchange.record.attempts() > 1 => Fate::Replayed,
+            (Class::Success, _) => Fate::FirstTry,
+            (_, Attempt::Failed { failure: Failure::RequestBody, .. }) => Fate::ClientGone,
+            _ => Fate::Permanent,
+        };
+        match attempt {
+            Attempt::Answered { answer, .. } => self.hand_over(answer, fate, exchange),
+            Attempt::Failed { failure, transmission } => {
+                refuse(Trouble::of(failure, transmission), fate, target, exchange.record)
+            }
+        }
+    }
+
+    /// Hands over what there is: the last answer, or the proxy's own. An older refusal would hide a write that may have landed, so it is
+    /// given for safe operations only.
+    pub(super) async fn give_up(
+        &self,
+        mut exchange: Exchange,
+        attempt: Attempt,
+        reason: StopReason,
+        class: Class,
+        target: &Target,
+    ) -> Response<AnswerBody> {
+        // It had passed, was taken back before it left, and cannot wait again.
+        let unsent = exchange.record.attempts() == 0 && exchange.throttle.is_closed();
+        if unsent && [StopReason::Gate, StopReason::Shutdown].contains(&reason) {
+            let refused = exchange.throttle.refused(exchange.caller);
+            return self.refuse_unsent(exchange, &refused, target).await;
+        }
+        let fate = match reason {
+            StopReason::Attempts | StopReason::Deadline | StopReason::Gate | StopReason::Shutdown => Fate::Exhausted,
+            StopReason::Budget => Fate::Budget,
+            StopReason::Body | StopReason::Operation | StopReason::Signature | StopReason::Token => Fate::NotReplayable,
+            StopReason::Repeat => Fate::Repeat,
+        };
+        exchange.log_give_up(&attempt, reason);
+        self.metrics.stop(exchange.record.operation(), reason);
+        self.hold_back(&mut exchange, &attempt.outcome()).await;
+        // Only now: a client that hung up is not remembered.
+        if reason != StopReason::Shutdown {
+            let left = exchange.leaves(&attempt, class);
+            self.repeats.remember(&exchange.template, exchange.body.whole().as_ref(), left);
+        }
+        // A refusal that only a replay met says that the credential grew old on the way: the client never saw a reason for it.
+        let refused = attempt.is_credential_refusal() && exchange.has_reached() && !exchange.is_repeat();
+        match if refused { exchange.recall() } else { attempt } {
+            Attempt::Answered { answer, .. } => self.hand_over(answer, fate, exchange),
+            Attempt::Failed { failure, transmission } => match exchange.answered.take() {
+                Some(answer) if exchange.subject.idempotency() == Idempotency::Safe => {
+                    self.hand_over(answer, fate, exchange)
+                }
+                _ => refuse(Trouble::of(failure, transmission), fate, target, exchange.record),
+            },
+        }
+    }
+
+    /// What is remembered of a request that got its answer.
+    pub(in crate::proxy) fn end(&self, exchange: &Exchange, class: Class, target: &Target) {
+        if exchange.is_repeat() {
+            self.repeats.forget(&exchange.template, exchange.body.whole().as_ref());
+        }
+        if class == Class::Success && self.creations.are_kept() {
+            let body = exchange.body.whole().unwrap_or_default();
+            for path in echo::created(&exchange.subject, exchange.template.path(), &body) {
+                self.creations.remember(target, &path);
+            }
+        }
+    }
+
+    pub(in crate::proxy) fn hand_over(&self, answer: Answer, fate: Fate, exchange: Exchange) -> Response<AnswerBody> {
+        let status = exchange.record.proxy_status(fate, None);
+        let mut response = answer.into_response(self, exchange, fate);
+        append_proxy_status(&mut response, &status);
+        response
+    }
+}
+
+/// The proxy's own answer.
+pub(super) fn refuse(trouble: Trouble, fate: Fate, target: &Target, record: Record) -> Response<AnswerBody> {
+    let status = record.proxy_status(fate, Some(trouble.error));
+    let (id, now) = (Uuid::new_v4().to_string(), humantime::format_rfc3339_micros(SystemTime::now()).to_string());
+    info!(
+        operation = record.operation(),
+        account = %record.account(),
+        status = trouble.status.as_u16(),
+        error = trouble.error,
+        request_id = id,
+        "answered by the proxy itself"
+    );
+    let mut response = trouble.batch_answer(target.host(), &id, &now).map(AnswerBody::whole);
+    append_proxy_status(&mut response, &status);
+    record.finish(fate);
+    response
+}
+
+fn append_proxy_status(response: &mut Response<AnswerBody>, status: &str) {
+    if let Ok(value) = HeaderValue::from_str(status) {
+        response.headers_mut().append(PROXY_STATUS, value);
+    }
+}
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
