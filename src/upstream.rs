@@ -92,12 +92,11 @@ impl Upstream {
         request: Request<RequestBody>,
         limit: Option<Duration>,
     ) -> Result<Response<Incoming>, SendError> {
-        let sent = self.send_unless(request, limit, pending::<()>()).await?;
-        sent.ok_or_else(SendError::never)
+        self.send_unless(request, limit, pending::<()>()).await
     }
 
-    /// The same, but takes the request back if `withdrawn` comes while it still waits for a connection: then there is no answer, and nothing
-    /// was sent.
+    /// The same, but takes the request back if `withdrawn` comes while it still waits for a connection: that ends as where the connection was
+    /// found stale, with nothing sent and nobody at fault.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -106,7 +105,7 @@ impl Upstream {
         mut request: Request<RequestBody>,
         limit: Option<Duration>,
         withdrawn: impl Future,
-    ) -> Result<Option<Response<Incoming>>, SendError> {
+    ) -> Result<Response<Incoming>, SendError> {
         *request.version_mut() = Version::HTTP_11;
         let connection = capture_connection(&mut request);
         let sending = unless(self.client.request(request), &connection, withdrawn);
@@ -118,12 +117,12 @@ impl Upstream {
                 Err(elapsed) => return Err(SendError::late(connection.connection_metadata().is_some(), elapsed)),
             },
         };
-        let Some(sent) = sent else { return Ok(None) };
+        let Some(sent) = sent else { return Err(SendError::withdrawn()) };
         let response = sent.map_err(SendError::from)?;
         if let Some(connection) = response.extensions().get::<ConnectionUse>() {
             connection.mark_used();
         }
-        Ok(Some(response))
+        Ok(response)
     }
 }
 
@@ -146,10 +145,10 @@ async fn unless<T>(sending: impl Future<Output = T>, connection: &CaptureConnect
 // === impl SendError ===
 
 impl SendError {
-    /// What was not to be withdrawn was.
-    fn never() -> Self {
+    /// Taken back before there was a connection.
+    fn withdrawn() -> Self {
         let source = "the request was withdrawn".into();
-        Self { failure: Failure::ConnectionLost, transmission: Transmission::NotSent, source }
+        Self { failure: Failure::StaleConnection, transmission: Transmission::NotSent, source }
     }
 
     /// No answer in time, on a connection or while there was none yet.

@@ -4,6 +4,7 @@
 //! wanted, and the answer is written: Batch's own head with the status of the operation's success, or the answer as it was, marked.
 
 use std::io::Read;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
@@ -27,6 +28,7 @@ use crate::retry::echo::collection::Existing;
 use crate::retry::echo::{Creates, Lookup, Resolution, is_bearer};
 use crate::retry::outcome::{Failure, Outcome, Transmission};
 use crate::retry::policy::{Replayable, Situation};
+use crate::retry::retry_after;
 use crate::retry::subject::Subject;
 
 // === impl Forwarder ===
@@ -136,38 +138,42 @@ impl Forwarder {
 
     /// Reads something in the client's name, once.
     async fn look_up(&self, exchange: &mut Exchange, target: &str) -> Option<Bytes> {
-        let request = exchange.template.read(target)?;
-        let subject = Subject::of(&Method::GET, request.uri().path());
-        let situation = Situation { subject, ..exchange.situation(&self.drain) };
-        let limit = self.policy.lookup_limit(&situation);
-        let deadline = Instant::now() + limit;
-        self.pass_gate(exchange).await.ok()?;
-        let response = match self.send(&exchange.throttle, request, Replayable::Held, Some(limit)).await {
-            Ok(response) => response,
-            // Nothing left: this is not the one look that there is.
-            Err(unsent) if unsent.met_stale_connection() => {
-                self.pass_gate(exchange).await.ok()?;
-                let again = exchange.template.read(target)?;
-                self.send(&exchange.throttle, again, Replayable::Held, Some(limit)).await.ok()?
-            }
-            Err(failed) => {
-                if let Outcome::Failed { failure, .. } = failed.outcome() {
-                    self.metrics.upstream_error(failure);
+        let subject = Subject::of(&Method::GET, target.split('?').next()?);
+        let mut stale = false;
+        let (response, situation, deadline) = loop {
+            self.pass_gate(exchange).await.ok()?;
+            let situation = Situation { subject, ..exchange.situation(&self.drain) };
+            let limit = self.policy.lookup_limit(&situation);
+            let deadline = Instant::now() + limit;
+            let request = exchange.template.read(target)?;
+            match self.send(&exchange.throttle, request, Replayable::Held, Some(limit)).await {
+                Ok(response) => break (response, situation, deadline),
+                // Nothing left: this is not the one look that there is.
+                Err(failed) if failed.met_stale_connection() && !stale => stale = true,
+                Err(failed) => {
+                    if let Outcome::Failed { failure, .. } = failed.outcome() {
+                        self.metrics.upstream_error(failure);
+                    }
+                    return None;
                 }
-                return None;
             }
         };
         let status = response.status();
         self.metrics.upstream_response(exchange.record.account(), status);
         exchange.observe(response.headers());
-        exchange.hear(status, response.headers());
+        let hint = retry_after::hint(response.headers(), SystemTime::now());
+        exchange.hear(status, hint);
         let limits = ReadLimits { buffer: self.bodies.response_buffer, idle: self.body_idle_timeout, stream_at: deadline };
         let read = Answer::read(response, &Method::GET, limits, &self.holding.memory).await;
         let outcome = match &read {
             Ok(_) => Outcome::Responded { status, hint: None, fault: None },
             Err(_) => Outcome::Failed { failure: Failure::Truncated, transmission: Transmission::Sent },
         };
-        self.metrics.attempt(subject.name(), self.policy.decide(&situation, &outcome).class);
+        let class = self.policy.decide(&situation, &outcome).class;
+        self.metrics.attempt(subject.name(), class);
+        if class == Class::Success {
+            exchange.throttle.accepted();
+        }
         read.ok().filter(|_| status == StatusCode::OK)?.data()
     }
 }

@@ -23,7 +23,6 @@ use crate::retry::classify::Class;
 use crate::retry::echo::Window;
 use crate::retry::outcome::{Failure, Outcome, Transmission};
 use crate::retry::policy::{Earlier, LaneReplays, Origin, Situation, StopReason};
-use crate::retry::retry_after;
 use crate::retry::subject::Subject;
 use crate::shutdown::Drain;
 
@@ -141,6 +140,7 @@ impl Exchange {
         self.origin = Origin::Program;
         self.earlier = Earlier::MayHaveLanded;
         self.lags_until = None;
+        self.lane_replays = LaneReplays::default();
         self.deadline = deadline.unwrap_or(self.deadline);
     }
 
@@ -161,9 +161,8 @@ impl Exchange {
     }
 
     /// An answer's head says whether the account asks for time. It holds from now on, whether or not the rest of the answer comes.
-    pub(super) fn hear(&self, status: StatusCode, headers: &HeaderMap) {
-        let hint = retry_after::hint(headers, SystemTime::now());
-        if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE && hint.is_some() {
+    pub(super) fn hear(&self, status: StatusCode, hint: Option<Duration>) {
+        if asks_for_time(status, hint) {
             self.throttle.throttled(self.caller, hint, status, None);
         }
     }
@@ -185,8 +184,7 @@ impl Exchange {
             return;
         }
         self.earlier = self.earlier.max(attempt.may_have_done(class));
-        self.lane_replays.state += u32::from(class == Class::State);
-        self.lane_replays.quota += u32::from(class == Class::Quota);
+        self.counts_replay(class);
         match attempt {
             Attempt::Answered { answer, .. } => {
                 self.failed = None;
@@ -194,6 +192,12 @@ impl Exchange {
             }
             Attempt::Failed { failure, .. } => self.failed = Some(failure),
         }
+    }
+
+    /// A replay follows on an outcome of this class.
+    pub(super) fn counts_replay(&mut self, class: Class) {
+        self.lane_replays.state += u32::from(class == Class::State);
+        self.lane_replays.quota += u32::from(class == Class::Quota);
     }
 
     /// Whether a send that is over reached the service.
@@ -283,11 +287,14 @@ impl Attempt {
         }
     }
 
-    /// Tells the account's gate what the service said.
+    /// Tells the account's gate what the service said, but for what was heard when the head came.
     pub(super) fn tell(&self, throttle: &Throttle, caller: Caller, class: Class) {
         let Self::Answered { answer, hint, fault } = self else { return };
-        if class == Class::Throttled {
-            throttle.throttled(caller, *hint, answer.head().status, fault.as_deref());
+        let status = answer.head().status;
+        if asks_for_time(status, *hint) {
+            throttle.named(caller, fault.as_deref());
+        } else if class == Class::Throttled {
+            throttle.throttled(caller, *hint, status, fault.as_deref());
         } else {
             throttle.accepted();
         }
@@ -326,6 +333,11 @@ impl fmt::Display for Attempt {
             Self::Failed { failure, .. } => f.write_str(failure.as_str()),
         }
     }
+}
+
+/// Whether an answer's head alone says that the account wants less.
+fn asks_for_time(status: StatusCode, hint: Option<Duration>) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE && hint.is_some()
 }
 
 /// Until when the request may be presented again, on the monotonic clock.

@@ -192,21 +192,17 @@ impl Forwarder {
                 Replayable::Streamed => std::future::pending().await,
             }
         };
-        match self.upstream.send_unless(request, limit, closing).await {
-            Ok(Some(response)) => Ok(response),
-            // Nothing was sent and nobody is at fault, as where the connection was stale: the gate is next.
-            Ok(None) => Err(Attempt::Failed { failure: Failure::StaleConnection, transmission: Transmission::NotSent }),
-            Err(error) => {
-                debug!(%error, "attempt failed");
-                Err(Attempt::Failed { failure: error.failure, transmission: error.transmission })
-            }
-        }
+        self.upstream.send_unless(request, limit, closing).await.map_err(|error| {
+            debug!(%error, "attempt failed");
+            Attempt::Failed { failure: error.failure, transmission: error.transmission }
+        })
     }
 
     async fn read(&self, exchange: &mut Exchange, response: Response<Incoming>) -> Attempt {
         self.metrics.upstream_response(exchange.record.account(), response.status());
         exchange.observe(response.headers());
-        exchange.hear(response.status(), response.headers());
+        let hint = retry_after::hint(response.headers(), SystemTime::now());
+        exchange.hear(response.status(), hint);
         let limits = ReadLimits {
             buffer: self.bodies.response_buffer,
             idle: self.body_idle_timeout,
@@ -214,7 +210,6 @@ impl Forwarder {
         };
         match Answer::read(response, exchange.template.method(), limits, &self.holding.memory).await {
             Ok(answer) => {
-                let hint = retry_after::hint(&answer.head().headers, SystemTime::now());
                 let fault = answer.fault();
                 Attempt::Answered { answer, hint, fault }
             }

@@ -148,16 +148,16 @@ impl Throttle {
         Caller(Ticket { order, lane: Lane::of(subject), client: number(client), scope: scope(subject, path) })
     }
 
-    /// Waits until the request may be sent, and tells for how long. `by` is when a send is no longer of use.
+    /// Waits until the request may be sent. `by` is when a send is no longer of use.
     ///
     /// # Errors
     /// It would have to wait past `by`, or as many wait as may.
-    pub(super) async fn pass(self: &Arc<Self>, caller: Caller, by: Instant) -> Result<Duration, Refused> {
-        let (ticket, begun) = (caller.0, Instant::now());
+    pub(super) async fn pass(self: &Arc<Self>, caller: Caller, by: Instant) -> Result<(), Refused> {
+        let ticket = caller.0;
         let turn = {
             let mut state = self.state();
             match state.gate.admit(now(), ticket, by.into_std()) {
-                Admission::Pass => return Ok(Duration::ZERO),
+                Admission::Pass => return Ok(()),
                 Admission::Refuse { .. } => return Err(state.refuse(&ticket)),
                 Admission::Wait { .. } => {}
             }
@@ -176,7 +176,7 @@ impl Throttle {
         // The place leaves the queue, where it still stands in it.
         drop(place);
         match passed {
-            Ok(Ok(())) => Ok(begun.elapsed()),
+            Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(self.state().refuse(&ticket)),
         }
     }
@@ -225,6 +225,14 @@ impl Throttle {
         if closed {
             self.closed.notify_waiters();
         }
+    }
+
+    /// The code of a refusal that was told before it was known.
+    pub(super) fn named(&self, caller: Caller, code: Option<&str>) {
+        let (mut state, Some(code)) = (self.state(), code) else { return };
+        let narrow = caller.0.scope.is_some();
+        let refusal = if narrow { &mut state.narrow_refusal } else { &mut state.refusal };
+        code.clone_into(&mut refusal.code);
     }
 
     fn is_in_force(&self) -> bool {

@@ -84,6 +84,32 @@ async fn what_has_passed_and_not_left_yet_is_taken_back_when_the_account_closes(
     }
 }
 
+/// The client gets what Batch said to the send before, not that a connection was lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_taken_back_that_cannot_wait_again_leaves_the_answer_before_it() {
+    let (origin, proxy) = start(|it| it.set("retry.throttle.initial_share", 1.0)).await;
+    origin.tolerate_broken_connections();
+    origin.queue([
+        error(429, "TooManyRequests", &[("Retry-After", "1"), ("Connection", "close")]),
+        error(429, "TooManyRequests", &[("Retry-After", "60")]),
+    ]);
+    let mut first = proxy.client(HOST).await;
+    first.send_raw(&bytes(HOST, "POST", "/jobs", "{}")).await.unwrap();
+    proxy.wait_for_metric("batch_retry_proxy_throttle_gate_closed", &[], 1.0).await;
+    origin.connection_faults([ConnectionFault::Stall]);
+    origin.wait_for_connections(2).await;
+    let second = send(&proxy, "GET", "/jobs", "").await;
+    assert_eq!(second.status, 429);
+
+    let response = first.read_response("POST").await.unwrap();
+    assert_eq!((response.status, response.header("retry-after")), (429, Some("1")), "{}", proxy_status(&response));
+    assert!(proxy_status(&response).contains("attempts=1; fate=exhausted"), "{}", proxy_status(&response));
+    assert!(!proxy_status(&response).contains("error="), "{}", proxy_status(&response));
+    assert_eq!(origin.requests().len(), 2);
+    drop(first);
+    finish(proxy, origin).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_account_is_not_held_up() {
     let origin = Origin::start(&[HOST, OTHER]).await;

@@ -65,7 +65,7 @@ pub(super) fn throttle(reader: &mut Reader<'_>) -> Option<ThrottleSettings> {
 }
 
 fn gate(reader: &mut Reader<'_>) -> Option<GateSettings> {
-    let hint_max = reader.read("retry.throttle.hint_max", |kind| reader::duration(kind, Duration::ZERO..=LONGEST));
+    let hint_max = from_zero(reader, "retry.throttle.hint_max");
     let initial_share = reader.read("retry.throttle.initial_share", reader::number);
     let growth = reader.read("retry.throttle.growth_per_second", reader::number);
     let cut = reader.read("retry.throttle.cut", reader::number);

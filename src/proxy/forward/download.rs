@@ -160,6 +160,7 @@ impl Download {
             Decision::Stop(reason) => Some(reason),
             Decision::Replay { after, cause } => {
                 self.log_repair(source, attempt, after);
+                self.exchange.counts_replay(verdict.class);
                 source.forwarder.wait_to_replay(&mut self.exchange, after, cause, verdict.class).await.break_value()
             }
         };

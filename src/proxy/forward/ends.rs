@@ -71,9 +71,9 @@ impl Forwarder {
         class: Class,
         target: &Target,
     ) -> Response<AnswerBody> {
-        // It had passed, was taken back before it left, and cannot wait again.
-        let unsent = exchange.record.attempts() == 0 && exchange.throttle.is_closed();
-        if unsent && [StopReason::Gate, StopReason::Shutdown].contains(&reason) {
+        // Stale connections and what was taken back from the gate are no attempts.
+        let never_left = exchange.record.attempts() == 0;
+        if never_left && [StopReason::Gate, StopReason::Shutdown].contains(&reason) {
             let refused = exchange.throttle.refused(exchange.caller);
             return self.refuse_unsent(exchange, &refused, target).await;
         }
@@ -91,9 +91,11 @@ impl Forwarder {
             let left = exchange.leaves(&attempt, class);
             self.repeats.remember(&exchange.template, exchange.body.whole().as_ref(), left);
         }
-        // A refusal that only a replay met says that the credential grew old on the way: the client never saw a reason for it.
+        // A refusal that only a replay met says that the credential grew old on the way: the client never saw a reason for it. What did not leave
+        // says nothing that the attempt before it did not.
         let refused = attempt.is_credential_refusal() && exchange.has_reached() && !exchange.is_repeat();
-        match if refused { exchange.recall() } else { attempt } {
+        let passed_over = refused || attempt.met_stale_connection() && !never_left;
+        match if passed_over { exchange.recall() } else { attempt } {
             Attempt::Answered { answer, .. } => self.hand_over(answer, fate, exchange),
             Attempt::Failed { failure, transmission } => match exchange.answered.take() {
                 Some(answer) if exchange.subject.idempotency() == Idempotency::Safe => {

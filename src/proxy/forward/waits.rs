@@ -55,21 +55,20 @@ impl Forwarder {
 
     /// Waits at the account's gate until a send is welcome.
     pub(in crate::proxy) async fn pass_gate(&self, exchange: &mut Exchange) -> Result<(), Refused> {
-        let by = Instant::from_std(self.policy.send_by(&exchange.situation(&self.drain)));
-        let passing = exchange.throttle.pass(exchange.caller, by);
+        let by = |exchange: &Exchange| Instant::from_std(self.policy.send_by(&exchange.situation(&self.drain)));
+        let begun = Instant::now();
         let passed = tokio::select! {
-            passed = passing => passed?,
-            // Waits that would end after the process ends now.
-            () = self.drain.started() => match self.drain.gone_at() {
-                Some(gone) => exchange.throttle.pass(exchange.caller, gone.min(by)).await?,
-                None => Duration::ZERO,
-            },
+            passed = exchange.throttle.pass(exchange.caller, by(exchange)) => passed,
+            // When the process ends is known now.
+            () = self.drain.started() => exchange.throttle.pass(exchange.caller, by(exchange)).await,
         };
-        if !passed.is_zero() {
-            exchange.record.waited(passed);
-            self.metrics.wait(WaitCause::Gate, passed);
+        let waited = begun.elapsed();
+        // An open gate takes no time worth a record.
+        if waited >= Duration::from_millis(1) {
+            exchange.record.waited(waited);
+            self.metrics.wait(WaitCause::Gate, waited);
         }
-        Ok(())
+        passed
     }
 
     /// Waits before the next attempt. Breaks where the process will be gone before the wait ends.
