@@ -242,7 +242,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>, place: Place) -
     match Route::of(request.method(), request.uri(), shared.reach, &shared.route) {
         Route::Forward(_) => {
             let connection = shared.metrics.connection(ConnectionKind::Forward);
-            let (response, result) = absolute::forward(request, &shared.upstream).await;
+            let (response, result) = absolute::forward(request, &shared.upstream, shared.listen.idle_timeout).await;
             connection.end(result);
             response
         }

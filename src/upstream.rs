@@ -28,7 +28,7 @@ use thiserror::Error;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-pub use self::body::{RequestBody, after_prefix};
+pub use self::body::{RequestBody, Upload, UploadError, after_prefix};
 pub use self::connect::{ConnectError, Dialer, TLS_WRITE_LIMIT};
 use self::connect::{ConnectionUse, Connector};
 pub use self::pieces::Pieces;

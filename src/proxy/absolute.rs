@@ -3,6 +3,7 @@
 //! Node sends the metadata service this way when only HTTPS_PROXY is set; that service refuses requests with forwarding fields.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -16,19 +17,24 @@ use super::error::{Trouble, plain};
 use super::headers::strip_hop_by_hop;
 use crate::metrics::labels::ConnectionResult;
 use crate::retry::outcome::Failure;
-use crate::upstream::{Pieces, RequestBody, Upstream};
+use crate::upstream::{Pieces, RequestBody, Upload, Upstream};
 
 /// A body of any origin.
 pub(super) type AnyBody = BoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
 
 /// Sends `request` to the host of its target and hands the answer back.
-pub(super) async fn forward(mut request: Request<Incoming>, upstream: &Upstream) -> (Response<AnyBody>, ConnectionResult) {
+pub(super) async fn forward(
+    mut request: Request<Incoming>,
+    upstream: &Upstream,
+    client_idle: Duration,
+) -> (Response<AnyBody>, ConnectionResult) {
     let version = request.version();
     strip_hop_by_hop(request.headers_mut());
     let (head, body) = request.into_parts();
     // A pooled connection may turn out to be dead before anything was written: what has no body can take another one.
     let spare = body.is_end_stream().then(|| Request::from_parts(head.clone(), RequestBody::empty()));
-    let request = Request::from_parts(head, RequestBody::Streamed { prefix: Pieces::default(), rest: body, turn: None });
+    let rest = Upload::new(body, client_idle);
+    let request = Request::from_parts(head, RequestBody::Streamed { prefix: Pieces::default(), rest, turn: None });
     let sent = match (upstream.send(request, None).await, spare) {
         (Err(error), Some(spare)) if error.failure == Failure::StaleConnection => upstream.send(spare, None).await,
         (sent, _) => sent,

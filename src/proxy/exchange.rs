@@ -1,7 +1,7 @@
 //! A request on its way: what all its attempts share, how each ended, and what they leave to fall back on.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use http::header::DATE;
@@ -14,7 +14,7 @@ use super::answer::Answer;
 use super::forward::Endpoint;
 use super::held::ClientBody;
 use super::record::Record;
-use super::repeats::GivenUp;
+use super::repeats::{GivenUp, RepeatKey};
 use super::template::Template;
 use super::throttle::{Caller, Throttle};
 use crate::batch::credential::{self, Credential};
@@ -38,6 +38,7 @@ pub(super) struct Exchange {
     fresh_until: Option<(Instant, Credential)>,
     pub(super) record: Record,
     origin: Origin,
+    repeat_key: OnceLock<Option<RepeatKey>>,
     /// What the sends that are over may have done, those of a request that this one repeats included.
     earlier: Earlier,
     /// When the first send that may have been carried out began.
@@ -84,6 +85,7 @@ impl Exchange {
             fresh_until,
             record,
             origin: Origin::Program,
+            repeat_key: OnceLock::new(),
             earlier: Earlier::Nothing,
             first_sent: Instant::now(),
             window: Window::default(),
@@ -100,6 +102,11 @@ impl Exchange {
         self.earlier = left.earlier;
         self.first_sent = left.first_sent;
         self.window = left.window;
+    }
+
+    /// What its repeat is known by. Hashed when first asked for.
+    pub(super) fn repeat_key(&self) -> Option<RepeatKey> {
+        *self.repeat_key.get_or_init(|| RepeatKey::of(&self.template, self.body.pieces()))
     }
 
     /// Whether it is the client's own repeat of one that was given up.

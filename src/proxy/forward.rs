@@ -119,7 +119,7 @@ impl Forwarder {
         };
         let deadline = Instant::now() + self.policy.deadline_for(template.user_agent());
         let mut exchange = Exchange::begin(template, subject, body, endpoint, deadline, record);
-        if let Some(left) = self.repeats.recall(&exchange.template, || exchange.body.whole()) {
+        if let Some(left) = self.repeats.recall(|| exchange.repeat_key()) {
             exchange.repeats(left);
         }
         exchange.lags(self.creations.lags_until(&endpoint.target, exchange.template.path()));

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::memory::{Full, Memory};
 use crate::metrics::labels::UnheldReason;
 use crate::retry::policy::Replayable;
-use crate::upstream::{Pieces, RequestBody};
+use crate::upstream::{Pieces, RequestBody, Upload};
 
 /// How bodies are held.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl ClientBody {
         let expected = body.size_hint().lower();
         if expected > holding.limit {
             memory.unheld(UnheldReason::Size);
-            return Ok(Self::stream(Pieces::default(), body, None));
+            return Ok(Self::stream(Pieces::default(), Upload::new(body, holding.idle), None));
         }
         // Paid for as it arrives: an announcement costs a client nothing.
         let mut kept = memory.for_body(expected);
@@ -90,7 +90,7 @@ impl ClientBody {
             let turn = if reason == UnheldReason::Memory { memory.turn().await } else { None };
             let mut prefix = kept.into_pieces();
             prefix.push(rest);
-            return Ok(Self::stream(prefix, body, turn));
+            return Ok(Self::stream(prefix, Upload::new(body, holding.idle), turn));
         }
         Ok(Self::Held(HeldBody { data: kept.into_pieces(), trailers, chunked }))
     }
@@ -109,12 +109,17 @@ impl ClientBody {
         }
     }
 
-    /// All of it in one piece, where it is held.
-    pub(super) fn whole(&self) -> Option<Bytes> {
+    /// All of it, where it is held.
+    pub(super) fn pieces(&self) -> Option<&Pieces> {
         match self {
-            Self::Held(held) => Some(held.data.join()),
+            Self::Held(held) => Some(&held.data),
             Self::Streamed(_) | Self::Spent => None,
         }
+    }
+
+    /// All of it in one piece, where it is held: for those who must understand it.
+    pub(super) fn whole(&self) -> Option<Bytes> {
+        self.pieces().map(Pieces::join)
     }
 
     /// Whether it can be sent a second time.
@@ -125,7 +130,7 @@ impl ClientBody {
         }
     }
 
-    fn stream(prefix: Pieces, rest: Incoming, turn: Option<OwnedSemaphorePermit>) -> Self {
+    fn stream(prefix: Pieces, rest: Upload, turn: Option<OwnedSemaphorePermit>) -> Self {
         Self::Streamed(RequestBody::Streamed { prefix, rest, turn })
     }
 }

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use moka::sync::Cache;
 use ring::digest::{Context, SHA256};
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 use super::template::Template;
 use crate::retry::echo::Window;
 use crate::retry::policy::Earlier;
+use crate::upstream::Pieces;
 
 /// The memory of what was given up.
 #[derive(Clone, Debug)]
@@ -47,19 +47,20 @@ impl Repeats {
         Self { cache: (!memory.is_zero()).then(cache) }
     }
 
-    /// What was left by the request that this one repeats.
-    pub(super) fn recall(&self, template: &Template, body: impl FnOnce() -> Option<Bytes>) -> Option<GivenUp> {
+    /// What was left by the request that this one repeats. `key` is asked for only if there is something to look among.
+    pub(super) fn recall(&self, key: impl FnOnce() -> Option<RepeatKey>) -> Option<GivenUp> {
         let cache = self.cache.as_ref()?;
         // In good times nothing was given up, and no request is hashed.
         if cache.entry_count() == 0 {
             return None;
         }
-        cache.get(&RepeatKey::of(template, body().as_ref())?)
+        cache.get(&key()?)
     }
 
     /// Remembers that this request was given up.
-    pub(super) fn remember(&self, template: &Template, body: Option<&Bytes>, left: GivenUp) {
-        if let (Some(cache), Some(key)) = (&self.cache, RepeatKey::of(template, body)) {
+    pub(super) fn remember(&self, key: impl FnOnce() -> Option<RepeatKey>, left: GivenUp) {
+        let Some(cache) = &self.cache else { return };
+        if let Some(key) = key() {
             cache.insert(key, left);
             // Counts it at once, which `recall` relies on.
             cache.run_pending_tasks();
@@ -67,8 +68,8 @@ impl Repeats {
     }
 
     /// Forgets a request that got its answer.
-    pub(super) fn forget(&self, template: &Template, body: Option<&Bytes>) {
-        if let (Some(cache), Some(key)) = (&self.cache, RepeatKey::of(template, body)) {
+    pub(super) fn forget(&self, key: RepeatKey) {
+        if let Some(cache) = &self.cache {
             cache.invalidate(&key);
             cache.run_pending_tasks();
         }
@@ -79,7 +80,7 @@ impl Repeats {
 
 impl RepeatKey {
     /// The key of a request that a repeat can be told by; `body` is `None` where it is not held.
-    fn of(template: &Template, body: Option<&Bytes>) -> Option<Self> {
+    pub(super) fn of(template: &Template, body: Option<&Pieces>) -> Option<Self> {
         let authorization = template.headers().get(AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
         let id = template.request_id();
         // A signature is over a date and a length: with the body, and only with it, it tells one call from another.
@@ -95,11 +96,14 @@ impl RepeatKey {
             uri.path_and_query().map(|target| target.as_str().as_bytes()).unwrap_or_default(),
             authorization,
             id.map(|id| id.as_bytes()).unwrap_or_default(),
-            body.map(Bytes::as_ref).unwrap_or_default(),
         ] {
             // With its length, so that no two lists of parts look alike.
             context.update(&(part.len() as u64).to_le_bytes());
             context.update(part);
+        }
+        context.update(&body.map_or(0, Pieces::len).to_le_bytes());
+        for piece in body.into_iter().flat_map(Pieces::iter) {
+            context.update(piece);
         }
         let digest = context.finish();
         digest.as_ref().try_into().ok().map(Self)
@@ -114,6 +118,7 @@ const SHARED_KEY: &[u8] = b"SharedKey";
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use http::Request;
 
     use super::super::route::Target;
@@ -131,19 +136,27 @@ mod tests {
         GivenUp { earlier: Earlier::MayHaveLanded, first_sent: Instant::now(), window: Window::default() }
     }
 
+    /// In as many pieces as there are texts.
+    fn pieces<const N: usize>(texts: [&'static str; N]) -> Pieces {
+        let mut pieces = Pieces::default();
+        texts.into_iter().for_each(|text| pieces.push(Bytes::from_static(text.as_bytes())));
+        pieces
+    }
+
     const SIGNED: (&str, &str) = ("authorization", "SharedKey a:b");
     const BEARER: (&str, &str) = ("authorization", "Bearer t");
     const ID: (&str, &str) = ("client-request-id", "1");
 
     #[test]
     fn only_the_same_bytes_are_a_repeat() {
-        let body = Bytes::from_static(b"{}");
+        let body = pieces(["{}"]);
         let repeats = Repeats::new(Duration::from_secs(300));
         let first = template("POST", "/jobs?a=1", &[SIGNED, ID]);
-        repeats.remember(&first, Some(&body), given_up());
-        let other = Bytes::from_static(b"[]");
+        repeats.remember(|| RepeatKey::of(&first, Some(&body)), given_up());
+        let (parted, other) = (pieces(["{", "}"]), pieces(["[]"]));
         for (repeat, body, want) in [
             (template("POST", "/jobs?a=1", &[SIGNED, ID]), Some(&body), true),
+            (template("POST", "/jobs?a=1", &[SIGNED, ID]), Some(&parted), true),
             (template("POST", "/jobs?a=1", &[SIGNED, ID, ("user-agent", "x")]), Some(&body), true),
             (template("POST", "/jobs?a=1", &[SIGNED, ID]), Some(&other), false),
             (template("POST", "/jobs?a=1", &[SIGNED, ID]), None, false),
@@ -153,15 +166,17 @@ mod tests {
             (template("POST", "/jobs?a=1", &[SIGNED, ("client-request-id", "2")]), Some(&body), false),
             (template("POST", "/jobs?a=1", &[SIGNED]), Some(&body), false),
         ] {
-            assert_eq!(repeats.recall(&repeat, || body.cloned()).is_some(), want, "{repeat:?}");
+            assert_eq!(repeats.recall(|| RepeatKey::of(&repeat, body)).is_some(), want, "{repeat:?}");
         }
-        repeats.forget(&first, Some(&body));
-        assert!(repeats.recall(&first, || Some(body.clone())).is_none());
+        let key = RepeatKey::of(&first, Some(&body));
+        assert!(repeats.recall(|| key).is_some());
+        repeats.forget(key.unwrap());
+        assert!(repeats.recall(|| key).is_none());
     }
 
     #[test]
     fn what_could_be_another_call_is_not_remembered() {
-        let body = Bytes::from_static(b"{}");
+        let body = pieces(["{}"]);
         for (fields, body, want) in [
             (&[SIGNED, ID][..], Some(&body), true),
             (&[BEARER, ID], Some(&body), true),
@@ -174,8 +189,8 @@ mod tests {
         ] {
             let repeats = Repeats::new(Duration::from_secs(300));
             let template = template("POST", "/jobs", fields);
-            repeats.remember(&template, body, given_up());
-            assert_eq!(repeats.recall(&template, || body.cloned()).is_some(), want, "{fields:?}");
+            repeats.remember(|| RepeatKey::of(&template, body), given_up());
+            assert_eq!(repeats.recall(|| RepeatKey::of(&template, body)).is_some(), want, "{fields:?}");
         }
     }
 
@@ -183,7 +198,8 @@ mod tests {
     fn a_memory_of_nothing_remembers_nothing() {
         let repeats = Repeats::new(Duration::ZERO);
         let template = template("GET", "/jobs", &[SIGNED, ID]);
-        repeats.remember(&template, Some(&Bytes::new()), given_up());
-        assert!(repeats.recall(&template, || Some(Bytes::new())).is_none());
+        let key = RepeatKey::of(&template, Some(&pieces([])));
+        repeats.remember(|| key, given_up());
+        assert!(repeats.recall(|| key).is_none());
     }
 }

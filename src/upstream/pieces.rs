@@ -43,6 +43,11 @@ impl Pieces {
         Some(piece)
     }
 
+    /// The pieces, of which none is empty.
+    pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
+        self.pieces.iter()
+    }
+
     /// All bytes in one piece, copied unless they are already.
     pub fn join(&self) -> Bytes {
         self.start(usize::MAX)

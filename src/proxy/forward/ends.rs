@@ -89,7 +89,7 @@ impl Forwarder {
         // Only now: a client that hung up is not remembered.
         if reason != StopReason::Shutdown {
             let left = exchange.leaves(&attempt, class);
-            self.repeats.remember(&exchange.template, exchange.body.whole().as_ref(), left);
+            self.repeats.remember(|| exchange.repeat_key(), left);
         }
         // A refusal that only a replay met says that the credential grew old on the way: the client never saw a reason for it. What did not leave
         // says nothing that the attempt before it did not.
@@ -108,8 +108,10 @@ impl Forwarder {
 
     /// What is remembered of a request that got its answer.
     pub(in crate::proxy) fn end(&self, exchange: &Exchange, class: Class, target: &Target) {
-        if exchange.is_repeat() {
-            self.repeats.forget(&exchange.template, exchange.body.whole().as_ref());
+        if exchange.is_repeat()
+            && let Some(key) = exchange.repeat_key()
+        {
+            self.repeats.forget(key);
         }
         if class == Class::Success && self.creations.are_kept() {
             let body = exchange.body.whole().unwrap_or_default();
