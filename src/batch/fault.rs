@@ -15,6 +15,7 @@ use std::io::Read;
 use flate2::read::GzDecoder;
 
 use self::known::KNOWN_CODES;
+use super::coding::Coding;
 
 /// What kind of trouble a code names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,28 +69,6 @@ pub fn known() -> impl Iterator<Item = &'static str> {
 /// `code` as a metric label: itself where it is a known code, `other` where it is not, so that no peer can make labels up.
 pub fn label(code: &str) -> &'static str {
     KNOWN_CODES.binary_search(&code).map_or("other", |at| KNOWN_CODES[at])
-}
-
-/// The content codings (RFC 9110, 8.4.1) an error body is read in.
-enum Coding {
-    Gzip,
-    Identity,
-}
-
-// === impl Coding ===
-
-impl Coding {
-    fn of(content_encoding: Option<&str>) -> Option<Self> {
-        let name = content_encoding.unwrap_or_default().trim();
-        let is_one_of = |names: [&str; 2]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
-        if is_one_of(["", "identity"]) {
-            Some(Self::Identity)
-        } else if is_one_of(["gzip", "x-gzip"]) {
-            Some(Self::Gzip)
-        } else {
-            None
-        }
-    }
 }
 
 /// As much of a gzip stream as can be had, within bounds.

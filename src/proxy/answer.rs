@@ -22,6 +22,7 @@ use super::forward::Forwarder;
 use super::forward::download::Download;
 use super::memory::{Full, Kept, Memory};
 use super::stream::{AnswerBody, Stream};
+use crate::batch::coding::Coding;
 use crate::batch::fault;
 use crate::metrics::labels::{Fate, UnheldReason};
 use crate::upstream::Pieces;
@@ -114,6 +115,14 @@ impl Answer {
         }
     }
 
+    /// The body unpacked, where all of it is here and its coding is understood.
+    pub(super) fn plain(&self) -> Option<Box<dyn Read>> {
+        match self {
+            Self::Streaming { .. } => None,
+            Self::Whole { head, data, .. } => plain(&head.headers, data),
+        }
+    }
+
     /// The answer's head.
     pub(super) fn head(&self) -> &Parts {
         match self {
@@ -167,16 +176,24 @@ fn ends_by_close(method: &Method, head: &Parts) -> bool {
 
 /// Whether this says that it is JSON and does not end. What is coded in a way that cannot be read here is taken for finished.
 fn is_unfinished_json(headers: &HeaderMap, data: &Pieces) -> bool {
-    let value = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().trim();
-    if !value(CONTENT_TYPE).to_ascii_lowercase().starts_with("application/json") {
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().trim();
+    if !media_type.to_ascii_lowercase().starts_with("application/json") {
         return false;
     }
-    match value(CONTENT_ENCODING).to_ascii_lowercase().as_str() {
-        "" | "identity" => is_unfinished(data.reader()),
-        "gzip" | "x-gzip" if data.is_empty() => false,
-        "gzip" | "x-gzip" => is_unfinished(MultiGzDecoder::new(data.reader())),
-        _ => false,
-    }
+    // Nothing is not even a gzip stream, and nobody's loss.
+    !data.is_empty() && plain(headers, data).is_some_and(is_unfinished)
+}
+
+/// What `data` is once unpacked, where its coding is understood.
+fn plain(headers: &HeaderMap, data: &Pieces) -> Option<Box<dyn Read>> {
+    let coding = match headers.get(CONTENT_ENCODING) {
+        None => None,
+        Some(coding) => Some(coding.to_str().ok()?),
+    };
+    Some(match Coding::of(coding)? {
+        Coding::Identity => Box::new(data.reader()),
+        Coding::Gzip => Box::new(MultiGzDecoder::new(data.reader())),
+    })
 }
 
 /// Whether JSON does not end. No text at all, and a byte order mark before it, are nobody's loss.

@@ -7,7 +7,6 @@ use std::io::Read;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use flate2::read::GzDecoder;
 use http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, TRAILER,
     TRANSFER_ENCODING,
@@ -95,15 +94,13 @@ impl Forwarder {
             Attempt::Failed { .. } => None,
         };
         let existing = text.as_deref().and_then(|text| Existing::of(&exchange.body.whole()?, text));
-        let (Some(text), Some(existing)) = (text, existing) else {
-            return self.deliver(exchange, attempt, class, target);
-        };
+        let Some(existing) = existing else { return self.deliver(exchange, attempt, class, target) };
         let (ours, made_of) = match creates {
             Creates::Pass => return self.pass(exchange, attempt, class, target),
             Creates::Trust => (existing, EchoResolution::Trusted),
             Creates::Verify => (self.verifies_tasks(&mut exchange, &existing).await, EchoResolution::Verified),
         };
-        let rewritten = if ours.count() > 0 { ours.as_successes(&text) } else { None };
+        let rewritten = (ours.count() > 0).then(|| ours.as_successes());
         match (rewritten, attempt) {
             (Some(rewritten), Attempt::Answered { answer, .. }) => {
                 let answer = Answer::whole(rewritten_head(answer.into_head(), rewritten.len()), Bytes::from(rewritten));
@@ -126,7 +123,7 @@ impl Forwarder {
     }
 
     /// Those of the tasks that were made since our first send.
-    async fn verifies_tasks(&self, exchange: &mut Exchange, existing: &Existing) -> Existing {
+    async fn verifies_tasks<'a>(&self, exchange: &mut Exchange, existing: &Existing<'a>) -> Existing<'a> {
         let template = &exchange.template;
         let target = existing.lookup(template.path(), template.query()).filter(|_| is_bearer(template.headers()));
         let list = match target {
@@ -208,16 +205,9 @@ fn without(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
 
 /// The text of an answer read whole, unpacked where it came packed.
 fn plain_text(answer: &Answer) -> Option<String> {
-    let data = answer.data()?;
-    match answer.head().headers.get(CONTENT_ENCODING).map(|coding| coding.as_bytes().trim_ascii()) {
-        None => String::from_utf8(data.to_vec()).ok(),
-        Some(coding) if coding.eq_ignore_ascii_case(b"gzip") => {
-            let mut text = String::new();
-            GzDecoder::new(&data[..]).take(UNPACKED_LIMIT).read_to_string(&mut text).ok()?;
-            Some(text)
-        }
-        Some(_) => None,
-    }
+    let mut text = String::new();
+    answer.plain()?.take(UNPACKED_LIMIT).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// The answer to a hundred tasks has under 100 KiB.

@@ -1,15 +1,12 @@
 //! Whether one answer goes on where another to the same request broke off, and how many tries a broken download has.
 //!
 //! The same signed request brings the answer from its beginning, so a client can be given the rest of it only if what it already has is how
-//! this one begins too. The heads are compared here: they can rule that out, and say whether the service vouches for the same content. The
-//! proof is a hash of the bytes, and making it is [`crate::proxy`]'s task.
+//! this one begins too. The heads are compared here, which can only rule that out. The proof is a hash of the bytes, asked for also where `ETag`
+//! and `Last-Modified` agree, and making it is [`crate::proxy`]'s task.
 //!
 //! In doubt the answer is another one. A connection broken off makes the client ask again; a splice that is wrong goes unnoticed.
 
-use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED,
-    TRANSFER_ENCODING,
-};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 
 use crate::batch::operation::Idempotency;
@@ -21,24 +18,11 @@ use super::subject::Subject;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
     status: StatusCode,
-    /// Entity tag and date, where both are there and prove something.
-    validators: Option<(HeaderValue, HeaderValue)>,
     media_type: Vec<HeaderValue>,
     codings: Vec<HeaderValue>,
     length: Option<u64>,
     /// Whether the end will be told from a lost connection.
     framed: bool,
-}
-
-/// How an answer relates to one that broke off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Continuation {
-    /// A file that may have grown, or for which the service does not vouch: the bytes must tell.
-    Grown,
-    /// Something else.
-    Other,
-    /// The same content, says the service.
-    Same,
 }
 
 /// How often a download was sent since it last came on.
@@ -59,7 +43,6 @@ impl Content {
         let length = announced.filter(|_| !chunked);
         Self {
             status,
-            validators: validators(headers),
             media_type: all(CONTENT_TYPE),
             codings: all(CONTENT_ENCODING),
             length,
@@ -76,44 +59,16 @@ impl Content {
             && self.status == StatusCode::OK
     }
 
-    /// The length the head announces.
-    pub fn length(&self) -> Option<u64> {
-        self.length
-    }
-
-    /// How `again` relates to this answer, which broke off after `delivered` bytes.
-    pub fn continuation(&self, again: &Self, delivered: u64) -> Continuation {
+    /// Whether `again` may be what this answer, which broke off after `delivered` bytes, goes on in: the same content, or a file that grew.
+    pub fn may_go_on_in(&self, again: &Self, delivered: u64) -> bool {
         let alike = self.status == again.status && self.media_type == again.media_type && self.codings == again.codings;
         // What ends by close may be cut short unnoticed, unless the bytes still owed are counted.
         let proves_its_end = again.framed || !self.framed || self.length.is_some();
-        let least = self.length.unwrap_or(delivered);
-        if !alike || !proves_its_end || again.length.is_some_and(|length| length < least) {
-            return Continuation::Other;
-        }
-        let is_packed = !self.codings.is_empty();
-        let vouched = self.validators.is_some() && self.validators == again.validators;
-        match (self.length, again.length) {
-            // The client was promised so many bytes and gets no more. Of a file that grew they are the beginning; of packed content they are
-            // half a stream.
-            (Some(promised), length) if is_packed && length != Some(promised) => Continuation::Other,
-            (Some(promised), Some(length)) if length != promised => Continuation::Grown,
-            // Packing again may give other bytes under the same tag.
-            _ if is_packed || !vouched => Continuation::Grown,
-            _ => Continuation::Same,
-        }
-    }
-}
-
-// === impl Continuation ===
-
-impl Continuation {
-    /// The word in the log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Grown => "grown",
-            Self::Other => "other",
-            Self::Same => "same",
-        }
+        let long_enough = again.length.is_none_or(|length| length >= self.length.unwrap_or(delivered));
+        // The client was promised so many bytes and gets no more. Of a file that grew they are the beginning; of packed content they are half a
+        // stream.
+        let whole = self.codings.is_empty() || self.length.is_none() || again.length == self.length;
+        alike && proves_its_end && long_enough && whole
     }
 }
 
@@ -146,12 +101,6 @@ impl Tries {
     }
 }
 
-/// A strong tag and a date. One alone is too little: a weak tag allows other bytes, and a date changes once a second at most.
-fn validators(headers: &HeaderMap) -> Option<(HeaderValue, HeaderValue)> {
-    let tag = headers.get(ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"))?;
-    Some((tag.clone(), headers.get(LAST_MODIFIED)?.clone()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,52 +124,51 @@ mod tests {
     /// All after 5 delivered bytes.
     #[test]
     fn an_answer_continues_another_unless_something_speaks_against_it() {
-        use Continuation::{Grown, Other, Same};
         for (first, again, want) in [
-            (&[TAG, DATE, L10][..], &[TAG, DATE, L10][..], Same),
-            (&[TAG, DATE, CHUNKED], &[TAG, DATE, CHUNKED], Same),
-            (&[TAG, DATE, L10], &[TAG, DATE, CHUNKED], Same),
-            (&[TAG, DATE, CHUNKED], &[TAG, DATE, L10], Same),
-            // Not vouched for: one is missing, weak or different.
-            (&[TAG, L10], &[TAG, L10], Grown),
-            (&[DATE, L10], &[DATE, L10], Grown),
-            (&[TAG, DATE, L10], &[TAG, L10], Grown),
-            (&[("etag", "W/\"1\""), DATE, L10], &[("etag", "W/\"1\""), DATE, L10], Grown),
-            (&[TAG, DATE, L10], &[("etag", "\"2\""), DATE, L10], Grown),
-            (&[TAG, DATE, L10], &[TAG, ("last-modified", "Mon, 23 Nov 2026 03:40:01 GMT"), L10], Grown),
-            (&[L10], &[L10], Grown),
+            (&[TAG, DATE, L10][..], &[TAG, DATE, L10][..], true),
+            (&[TAG, DATE, CHUNKED], &[TAG, DATE, CHUNKED], true),
+            (&[TAG, DATE, L10], &[TAG, DATE, CHUNKED], true),
+            (&[TAG, DATE, CHUNKED], &[TAG, DATE, L10], true),
+            // A tag or a date is missing, weak or different: the bytes tell.
+            (&[TAG, L10], &[TAG, L10], true),
+            (&[DATE, L10], &[DATE, L10], true),
+            (&[TAG, DATE, L10], &[TAG, L10], true),
+            (&[("etag", "W/\"1\""), DATE, L10], &[("etag", "W/\"1\""), DATE, L10], true),
+            (&[TAG, DATE, L10], &[("etag", "\"2\""), DATE, L10], true),
+            (&[TAG, DATE, L10], &[TAG, ("last-modified", "Mon, 23 Nov 2026 03:40:01 GMT"), L10], true),
+            (&[L10], &[L10], true),
             // Longer is what a file that grew is.
-            (&[TAG, DATE, L10], &[("etag", "\"2\""), DATE, L11], Grown),
-            (&[L10], &[CHUNKED], Grown),
-            (&[CHUNKED], &[L10], Grown),
-            (&[TAG, DATE, L10], &[TAG, DATE, L11], Grown),
+            (&[TAG, DATE, L10], &[("etag", "\"2\""), DATE, L11], true),
+            (&[L10], &[CHUNKED], true),
+            (&[CHUNKED], &[L10], true),
+            (&[TAG, DATE, L10], &[TAG, DATE, L11], true),
             // Shorter than promised, or than what the client has.
-            (&[L10], &[L9], Other),
-            (&[TAG, DATE, L10], &[TAG, DATE, L9], Other),
-            (&[CHUNKED], &[("content-length", "5")], Grown),
-            (&[CHUNKED], &[("content-length", "4")], Other),
-            // Packed content is neither vouched for nor cut.
-            (&[TAG, DATE, L10, GZIP], &[TAG, DATE, L10, GZIP], Grown),
-            (&[CHUNKED, GZIP], &[CHUNKED, GZIP], Grown),
-            (&[L10, GZIP], &[L11, GZIP], Other),
-            (&[L10, GZIP], &[CHUNKED, GZIP], Other),
-            (&[TAG, DATE, L10, GZIP], &[TAG, DATE, L10], Other),
-            (&[TAG, DATE, L10], &[TAG, DATE, L10, GZIP], Other),
+            (&[L10], &[L9], false),
+            (&[TAG, DATE, L10], &[TAG, DATE, L9], false),
+            (&[CHUNKED], &[("content-length", "5")], true),
+            (&[CHUNKED], &[("content-length", "4")], false),
+            // Packed content is not cut.
+            (&[TAG, DATE, L10, GZIP], &[TAG, DATE, L10, GZIP], true),
+            (&[CHUNKED, GZIP], &[CHUNKED, GZIP], true),
+            (&[L10, GZIP], &[L11, GZIP], false),
+            (&[L10, GZIP], &[CHUNKED, GZIP], false),
+            (&[TAG, DATE, L10, GZIP], &[TAG, DATE, L10], false),
+            (&[TAG, DATE, L10], &[TAG, DATE, L10, GZIP], false),
             // Another type is another thing.
-            (&[TAG, DATE, L10, ("content-type", "text/plain")], &[TAG, DATE, L10, ("content-type", "text/html")], Other),
-            (&[TAG, DATE, L10, ("content-type", "text/plain")], &[TAG, DATE, L10], Other),
+            (&[TAG, DATE, L10, ("content-type", "text/plain")], &[TAG, DATE, L10, ("content-type", "text/html")], false),
+            (&[TAG, DATE, L10, ("content-type", "text/plain")], &[TAG, DATE, L10], false),
             // An end that proves nothing, where the first one's would have.
-            (&[CHUNKED], &[], Other),
-            (&[TAG, DATE, CHUNKED], &[TAG, DATE], Other),
-            (&[L10], &[], Grown),
-            (&[], &[], Grown),
-            (&[], &[CHUNKED], Grown),
+            (&[CHUNKED], &[], false),
+            (&[TAG, DATE, CHUNKED], &[TAG, DATE], false),
+            (&[L10], &[], true),
+            (&[], &[], true),
+            (&[], &[CHUNKED], true),
         ] {
-            assert_eq!(content(200, first).continuation(&content(200, again), 5), want, "{first:?} {again:?}");
+            assert_eq!(content(200, first).may_go_on_in(&content(200, again), 5), want, "{first:?} {again:?}");
         }
         for status in [206, 304, 404] {
             let again = content(status, &[TAG, DATE, L10]);
-            assert_eq!(content(200, &[TAG, DATE, L10]).continuation(&again, 5), Other, "{status}");
+            assert!(!content(200, &[TAG, DATE, L10]).may_go_on_in(&again, 5), "{status}");
         }
     }
 

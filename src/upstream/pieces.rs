@@ -70,7 +70,7 @@ impl Pieces {
     }
 
     /// Reads the bytes without joining them.
-    pub fn reader(&self) -> impl Read {
+    pub fn reader(&self) -> impl Read + use<> {
         Reading(self.clone())
     }
 

@@ -15,7 +15,7 @@ use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 use twox_hash::XxHash3_128;
 
 use super::super::answer::CutShort;
@@ -26,7 +26,7 @@ use crate::metrics::labels::{Fate, RepairResult};
 use crate::retry::classify::Class;
 use crate::retry::outcome::{Failure, Transmission};
 use crate::retry::policy::{Decision, Replayable, Situation, Verdict, server_timeout};
-use crate::retry::resume::{Content, Continuation, Tries};
+use crate::retry::resume::{Content, Tries};
 
 /// An answer on its way to the client, and what it takes to continue it.
 pub(in crate::proxy) struct Download {
@@ -253,9 +253,7 @@ impl Source {
     /// Reads what the client has and holds none of it.
     async fn skip(&self, response: Response<Incoming>) -> Again {
         let (head, mut rest) = response.into_parts();
-        let continuation = self.content.continuation(&Content::of(head.status, &head.headers), self.delivered);
-        debug!(content = continuation.as_str(), "the answer came again");
-        if continuation == Continuation::Other {
+        if !self.content.may_go_on_in(&Content::of(head.status, &head.headers), self.delivered) {
             return Again::Other;
         }
         let (mut piece, mut missing, mut hash) = (Bytes::new(), self.delivered, XxHash3_128::new());

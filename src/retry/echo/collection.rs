@@ -5,6 +5,7 @@
 //! stays as it was: results are exchanged in the text, not written anew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::SystemTime;
 
 use serde_json::value::RawValue;
@@ -15,25 +16,34 @@ use super::proof::{is_plain_id, made, selection};
 
 /// The tasks of an answer that the service refused as existing and the request had asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Existing {
-    /// Their ids, as the answer spells them.
-    ids: Vec<String>,
+pub struct Existing<'a> {
+    answer: &'a str,
+    /// Their ids, as the answer spells them, and where their results stand in it.
+    results: Vec<(String, Range<usize>)>,
 }
 
 // === impl Existing ===
 
-impl Existing {
+impl<'a> Existing<'a> {
     /// The tasks in `answer` that may be echoes of a request with this body; `None` where there are none.
-    pub fn of(request: &[u8], answer: &str) -> Option<Self> {
+    pub fn of(request: &[u8], answer: &'a str) -> Option<Self> {
         let asked = asked(request)?;
-        let ids: Vec<String> = results(answer)?.into_iter().filter_map(refused_as_existing).collect();
-        let ids: Vec<String> = ids.into_iter().filter(|id| asked.contains(&key(id))).collect();
-        (!ids.is_empty()).then_some(Self { ids })
+        let place = |result: &RawValue| {
+            // A raw value is a part of the text it was read from.
+            let start = (result.get().as_ptr() as usize).checked_sub(answer.as_ptr() as usize)?;
+            Some(start..start + result.get().len())
+        };
+        let results: Vec<_> = results(answer)?
+            .into_iter()
+            .filter_map(|result| Some((refused_as_existing(result)?, place(result)?)))
+            .filter(|(id, _)| asked.contains(&key(id)))
+            .collect();
+        (!results.is_empty()).then_some(Self { answer, results })
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.ids.len()
+        self.results.len()
     }
 
     /// The target of the one GET that tells when they were made: the beginning of the job's list of tasks. `None` where the request has
@@ -54,24 +64,21 @@ impl Existing {
             .filter(|(_, time): &(&str, SystemTime)| window.contains(*time))
             .map(|(id, _)| key(id))
             .collect();
-        Self { ids: self.ids.iter().filter(|id| ours.contains(&key(id))).cloned().collect() }
+        let results = self.results.iter().filter(|(id, _)| ours.contains(&key(id))).cloned().collect();
+        Self { answer: self.answer, results }
     }
 
-    /// `answer` with these tasks as successes.
-    pub fn as_successes(&self, answer: &str) -> Option<String> {
-        let ids: BTreeSet<String> = self.ids.iter().map(|id| key(id)).collect();
+    /// The answer with these tasks as successes.
+    pub fn as_successes(&self) -> String {
+        let (answer, mut written) = (self.answer, 0);
         let mut rewritten = String::with_capacity(answer.len());
-        let mut written = 0;
-        for result in results(answer)? {
-            let Some(id) = refused_as_existing(result).filter(|id| ids.contains(&key(id))) else { continue };
-            // A raw value is a part of the text it was read from.
-            let start = (result.get().as_ptr() as usize).checked_sub(answer.as_ptr() as usize)?;
-            rewritten.push_str(answer.get(written..start)?);
+        for (id, place) in &self.results {
+            rewritten.push_str(&answer[written..place.start]);
             rewritten.push_str(&json!({ "status": "success", "taskId": id }).to_string());
-            written = start + result.get().len();
+            written = place.end;
         }
-        rewritten.push_str(answer.get(written..)?);
-        Some(rewritten)
+        rewritten.push_str(&answer[written..]);
+        rewritten
     }
 }
 
@@ -139,7 +146,7 @@ mod tests {
         let existing_tasks = Existing::of(REQUEST, &before).unwrap();
         assert_eq!(existing_tasks.count(), 1);
         let after = answer(&[success("a"), done, other().to_owned(), existing("stranger")]);
-        assert_eq!(existing_tasks.as_successes(&before), Some(after));
+        assert_eq!(existing_tasks.as_successes(), after);
     }
 
     #[test]
@@ -172,7 +179,7 @@ mod tests {
         let made = |id, time| json!({ "id": id, "creationTime": humantime::format_rfc3339(time).to_string() });
         let list = json!({ "value": [made("A", now), made("b", now - Duration::from_secs(9)), { "id": "c" }] }).to_string();
         let proved = existing.proved_by(list.as_bytes(), &window);
-        assert_eq!(proved.ids, ["a"]);
+        assert_eq!(proved.results.iter().map(|(id, _)| id).collect::<Vec<_>>(), ["a"]);
         assert_eq!(existing.proved_by(b"nonsense", &window).count(), 0);
         assert_eq!(existing.proved_by(list.as_bytes(), &Window::default()).count(), 0);
     }
