@@ -14,4 +14,5 @@ pub mod outcome;
 pub mod policy;
 pub mod resume;
 pub mod retry_after;
+mod slots;
 pub mod subject;

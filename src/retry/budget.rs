@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use super::slots::Slots;
+
 /// The rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BudgetSettings {
@@ -37,10 +39,9 @@ pub enum InvalidBudget {
 #[derive(Debug)]
 pub struct Budget {
     settings: BudgetSettings,
+    /// When the first slot began.
     begun: Instant,
-    /// Which slot since `begun` the newest one is.
-    slot: u64,
-    slots: [Slot; HELD as usize],
+    slots: Slots<Slot, HELD>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,24 +86,25 @@ impl BudgetSettings {
 impl Budget {
     /// A budget with the floor to spend.
     pub fn new(settings: BudgetSettings, now: Instant) -> Self {
-        Self { settings, begun: now, slot: 0, slots: [Slot::default(); HELD as usize] }
+        Self { settings, begun: now, slots: Slots::default() }
     }
 
     /// A request came. Its replays do not count.
     pub fn deposit(&mut self, now: Instant) {
         let slot = self.advance(now);
-        self.at(slot).requests += 1;
+        self.slots.at_mut(slot).requests += 1;
     }
 
     /// Takes a token for a replay if there is one.
     pub fn withdraw(&mut self, now: Instant) -> Withdrawal {
         let slot = self.advance(now);
         if self.left(slot) >= 1.0 {
-            self.at(slot).replays += 1;
+            self.slots.at_mut(slot).replays += 1;
             return Withdrawal::Granted;
         }
+        let last = slot + HELD as u64;
         // As the window moves on both sides shrink, so each coming slot is asked; in the last of them only the floor is left, which is at least 1.
-        let later = (slot + 1..=slot + HELD).find(|later| self.left(*later) >= 1.0).unwrap_or(slot + HELD);
+        let later = (slot + 1..=last).find(|later| self.left(*later) >= 1.0).unwrap_or(last);
         Withdrawal::NotBefore(self.begun + self.begin_of(later))
     }
 
@@ -115,11 +117,9 @@ impl Budget {
     /// What is left in slot `at`, which may lie ahead. Requests are counted over a little less than the window and replays over a little
     /// more: whole slots could otherwise grant more than the rule over some window that begins inside one.
     fn left(&self, at: u64) -> f64 {
-        let sum = |reach: u64, of: fn(&Slot) -> u64| -> u64 {
-            let kept = self.slot.saturating_sub(HELD - 1)..=self.slot;
-            let seen = at.saturating_sub(reach - 1)..=at;
-            let both = (*kept.start()).max(*seen.start())..=(*kept.end()).min(*seen.end());
-            both.map(|slot| of(&self.slots[(slot % HELD) as usize])).sum()
+        let sum = |reach: usize, of: fn(Slot) -> u64| -> u64 {
+            let seen = (at + 1).saturating_sub(reach as u64)..=at;
+            self.slots.held().filter(|slot| seen.contains(slot)).map(|slot| of(self.slots.at(slot))).sum()
         };
         let requests = sum(SLOTS, |slot| slot.requests) as f64;
         let replays = sum(HELD, |slot| slot.replays) as f64;
@@ -130,30 +130,22 @@ impl Budget {
     /// Moves on to the slot of `now`, forgetting what is too old.
     fn advance(&mut self, now: Instant) -> u64 {
         let passed = now.saturating_duration_since(self.begun).as_nanos();
-        let slot = (passed * u128::from(SLOTS) / self.settings.window.as_nanos()) as u64;
-        for fresh in (self.slot + 1..=slot).take(HELD as usize) {
-            *self.at(fresh) = Slot::default();
-        }
-        self.slot = self.slot.max(slot);
-        self.slot
+        let slot = (passed * SLOTS as u128 / self.settings.window.as_nanos()) as u64;
+        self.slots.advance(slot)
     }
 
     /// When a slot begins, counted from the first.
     fn begin_of(&self, slot: u64) -> Duration {
-        let nanos = (u128::from(slot) * self.settings.window.as_nanos()).div_ceil(u128::from(SLOTS));
+        let nanos = (u128::from(slot) * self.settings.window.as_nanos()).div_ceil(SLOTS as u128);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
-
-    fn at(&mut self, slot: u64) -> &mut Slot {
-        &mut self.slots[(slot % HELD) as usize]
     }
 }
 
 /// The window is counted in this many slots, as linkerd's is.
-const SLOTS: u64 = 10;
+const SLOTS: usize = 10;
 
 /// One slot more is kept: a window that begins inside a slot touches eleven.
-const HELD: u64 = SLOTS + 1;
+const HELD: usize = SLOTS + 1;
 
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "the tests need some instant to begin with")]

@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use super::GateSettings;
+use crate::retry::slots::Slots;
 
 /// A rate with its memory of where it was refused.
 #[derive(Debug)]
@@ -32,10 +33,9 @@ pub(super) struct Pace {
 /// Counts accepted answers over the last seconds.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
+    /// When the first slot began.
     begun: Option<Instant>,
-    /// Which slot since `begun` was counted in last.
-    slot: u64,
-    counts: [u32; SLOTS as usize],
+    counts: Slots<u32, SLOTS>,
 }
 
 // === impl Pace ===
@@ -123,17 +123,16 @@ impl Pace {
 impl Meter {
     pub(super) fn count(&mut self, now: Instant) {
         let slot = self.advance(now);
-        self.counts[(slot % SLOTS) as usize] += 1;
+        *self.counts.at_mut(slot) += 1;
     }
 
     /// What was accepted in a second. A burst shorter than a second counts as one of a second, not as a rate of its own.
     pub(super) fn rate(&mut self, now: Instant) -> f64 {
-        let last = self.advance(now);
-        let first = (last + 1).saturating_sub(SLOTS);
-        let Some(oldest) = (first..=last).find(|slot| self.counts[(slot % SLOTS) as usize] > 0) else { return 0.0 };
+        self.advance(now);
+        let Some(oldest) = self.counts.held().find(|slot| self.counts.at(*slot) > 0) else { return 0.0 };
         let begun = self.begun.unwrap_or(now);
         let span = now.saturating_duration_since(begun).saturating_sub(SLOT * u32::try_from(oldest).unwrap_or(u32::MAX));
-        let total: u32 = self.counts.iter().sum();
+        let total: u32 = self.counts.held().map(|slot| self.counts.at(slot)).sum();
         f64::from(total) / span.max(SHORTEST_SPAN).as_secs_f64()
     }
 
@@ -141,11 +140,7 @@ impl Meter {
     fn advance(&mut self, now: Instant) -> u64 {
         let begun = *self.begun.get_or_insert(now);
         let slot = (now.saturating_duration_since(begun).as_millis() / SLOT.as_millis()) as u64;
-        for passed in (self.slot + 1..=slot).take(SLOTS as usize) {
-            self.counts[(passed % SLOTS) as usize] = 0;
-        }
-        self.slot = self.slot.max(slot);
-        self.slot
+        self.counts.advance(slot)
     }
 }
 
@@ -172,7 +167,7 @@ const LONGEST_WAY: Duration = Duration::from_secs(60);
 const LONGEST_STEP: Duration = Duration::from_secs(10);
 
 /// The meter looks back over this many slots.
-const SLOTS: u64 = 10;
+const SLOTS: usize = 10;
 
 /// The AWS adaptive mode measures in slots of this length too.
 const SLOT: Duration = Duration::from_millis(500);
