@@ -158,8 +158,8 @@ impl Throttle {
             let mut state = self.state();
             match state.gate.admit(now(), ticket, by.into_std()) {
                 Admission::Pass => return Ok(()),
-                Admission::Refuse { .. } => return Err(state.refuse(&ticket)),
-                Admission::Wait { .. } => {}
+                Admission::Refuse => return Err(state.refuse(&ticket)),
+                Admission::Wait => {}
             }
             let (turn, woken) = oneshot::channel();
             state.waiting.insert(ticket.order, turn);

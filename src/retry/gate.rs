@@ -64,27 +64,11 @@ struct Force {
 pub enum Admission {
     /// Send.
     Pass,
-    /// It is not queued and will not be: the proxy answers in the service's place.
-    Refuse {
-        /// Why.
-        refusal: Refusal,
-        /// How long until the next one may pass: what the answer in the service's place should name, a second at least.
-        after: Duration,
-    },
-    /// It is queued: wait for the release.
-    Wait {
-        /// It will not be released before this.
-        until: Instant,
-    },
-}
-
-/// Why a request is not queued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    /// The gate opens too late for it.
-    Deadline,
-    /// As many as may wait are waiting.
-    Full,
+    /// It is not queued and will not be, as the gate opens too late for it or as many as may wait are waiting. The proxy answers in the service's
+    /// place and names the time of [`Gate::opens_for`].
+    Refuse,
+    /// It is queued: wait for the release, which does not come before [`Gate::opens_for`].
+    Wait,
 }
 
 /// The gate as seen from outside, for gauges and the status page.
@@ -112,13 +96,11 @@ impl Gate {
     /// Whether this request may be sent now. `deadline` is the last moment at which a send is still of use to it.
     pub fn admit(&mut self, now: Instant, ticket: Ticket, deadline: Instant) -> Admission {
         if let Some(opens) = ticket.scope.and_then(|scope| self.scopes.closed_until(scope, now)) {
-            return match self.refusal(opens, deadline) {
-                Some(refusal) => Admission::Refuse { refusal, after: opens - now },
-                None => {
-                    self.scopes.hold(opens, ticket);
-                    Admission::Wait { until: opens }
-                }
-            };
+            if !self.may_wait(opens, deadline) {
+                return Admission::Refuse;
+            }
+            self.scopes.hold(opens, ticket);
+            return Admission::Wait;
         }
         let Some(force) = &mut self.force else {
             self.scopes.sent(&ticket, now);
@@ -133,12 +115,12 @@ impl Gate {
             self.scopes.sent(&ticket, now);
             return Admission::Pass;
         }
-        let until = force.next.max(now);
-        if let Some(refusal) = self.refusal(until, deadline) {
-            return Admission::Refuse { refusal, after: until - now };
+        let opens = force.next.max(now);
+        if !self.may_wait(opens, deadline) {
+            return Admission::Refuse;
         }
         self.enqueue(now, ticket);
-        Admission::Wait { until }
+        Admission::Wait
     }
 
     /// The next request whose turn it is, if it is anybody's.
@@ -263,11 +245,8 @@ impl Gate {
         self.queue.len() + self.scopes.waiting()
     }
 
-    fn refusal(&self, opens: Instant, deadline: Instant) -> Option<Refusal> {
-        if opens > deadline {
-            return Some(Refusal::Deadline);
-        }
-        (self.waiting() >= self.settings.max_waiting).then_some(Refusal::Full)
+    fn may_wait(&self, opens: Instant, deadline: Instant) -> bool {
+        opens <= deadline && self.waiting() < self.settings.max_waiting
     }
 }
 

@@ -31,7 +31,7 @@ fn pace_of(gate: &Gate, now: Instant) -> f64 {
 /// Asks for each ticket, all of which have to wait.
 fn queue_up(gate: &mut Gate, now: Instant, tickets: &[Ticket]) {
     for ticket in tickets {
-        assert!(matches!(gate.admit(now, *ticket, now + 1000 * SECOND), Admission::Wait { .. }), "{ticket:?}");
+        assert_eq!(gate.admit(now, *ticket, now + 1000 * SECOND), Admission::Wait, "{ticket:?}");
     }
 }
 
@@ -136,7 +136,8 @@ fn a_refusal_without_a_hint_closes_nothing_and_cuts_the_pace() {
     assert_eq!(gate.snapshot(now).closed_until, None);
     assert!((pace_of(&gate, now) - 50.0).abs() < 1.0, "{}", pace_of(&gate, now));
     assert_eq!(gate.admit(now, ticket(0), now), Admission::Pass);
-    assert_eq!(gate.admit(now, ticket(1), now + SECOND), Admission::Wait { until: gate.next_wake().unwrap() });
+    assert_eq!(gate.admit(now, ticket(1), now + SECOND), Admission::Wait);
+    assert_eq!(gate.next_wake(), Some(gate.opens_for(now, &ticket(1))));
 }
 
 #[test]
@@ -221,7 +222,9 @@ fn a_long_hint_outlasts_the_quiet_time() {
     gate.throttled(now, Some(60 * SECOND), None, 0.0);
     let later = now + 30 * SECOND;
     assert!(gate.snapshot(later).pace.is_some());
-    assert_eq!(gate.admit(later, ticket(0), later + 90 * SECOND), Admission::Wait { until: now + 60 * SECOND });
+    assert_eq!(gate.admit(later, ticket(0), later + 90 * SECOND), Admission::Wait);
+    assert_eq!(gate.opens_for(later, &ticket(0)), now + 60 * SECOND);
+    assert_eq!(gate.next_wake(), Some(now + 60 * SECOND));
 }
 
 #[test]
@@ -229,14 +232,22 @@ fn a_request_that_cannot_wait_is_told_how_long_it_would_have_to() {
     let one = GateSettings::new(300 * SECOND, 0.5, 0.02, 0.7, 1).unwrap();
     let (mut gate, now) = busy_gate(one, 100);
     gate.throttled(now, Some(30 * SECOND), None, 0.0);
-    let refused = |refusal| Admission::Refuse { refusal, after: 30 * SECOND };
-    assert_eq!(gate.admit(now, ticket(0), now + 29 * SECOND), refused(Refusal::Deadline));
-    assert_eq!(gate.admit(now, ticket(1), now + 30 * SECOND), Admission::Wait { until: now + 30 * SECOND });
-    assert_eq!(gate.admit(now, ticket(2), now + 50 * SECOND), refused(Refusal::Full));
+    // What it is told, how long that lasts, and how many wait then.
+    let ask = |gate: &mut Gate, order, deadline| {
+        let admission = gate.admit(now, ticket(order), now + deadline);
+        (admission, gate.opens_for(now, &ticket(order)) - now, gate.waiting())
+    };
+    // There is room, but it opens too late.
+    assert_eq!(ask(&mut gate, 0, 29 * SECOND), (Admission::Refuse, 30 * SECOND, 0));
+    assert_eq!(ask(&mut gate, 1, 30 * SECOND), (Admission::Wait, 30 * SECOND, 1));
+    assert_eq!(gate.next_wake(), Some(now + 30 * SECOND));
+    // It opens in time, but there is no room.
+    assert_eq!(ask(&mut gate, 2, 50 * SECOND), (Admission::Refuse, 30 * SECOND, 1));
     assert!(gate.leave(&ticket(1)));
     assert!(!gate.leave(&ticket(1)));
     assert_eq!(gate.next_wake(), None);
-    assert_eq!(gate.admit(now, ticket(2), now + 50 * SECOND), Admission::Wait { until: now + 30 * SECOND });
+    assert_eq!(ask(&mut gate, 2, 50 * SECOND), (Admission::Wait, 30 * SECOND, 1));
+    assert_eq!(gate.next_wake(), Some(now + 30 * SECOND));
 }
 
 #[test]
@@ -341,9 +352,10 @@ mod scopes {
         assert_eq!(gate.admit(now, ticket(0), now), Admission::Pass);
         let other = Ticket { scope: Some(Scope { key: 8, ..POOL }), ..ticket(1) };
         assert_eq!(gate.admit(now, other, now), Admission::Pass);
-        assert_eq!(gate.admit(now, scoped(2), now + 50 * SECOND), Admission::Wait { until: now + 30 * SECOND });
-        let refused = Admission::Refuse { refusal: Refusal::Deadline, after: 30 * SECOND };
-        assert_eq!(gate.admit(now, scoped(3), now + 29 * SECOND), refused);
+        assert_eq!(gate.admit(now, scoped(2), now + 50 * SECOND), Admission::Wait);
+        assert_eq!((gate.opens_for(now, &scoped(2)), gate.next_wake()), (now + 30 * SECOND, Some(now + 30 * SECOND)));
+        assert_eq!(gate.admit(now, scoped(3), now + 29 * SECOND), Admission::Refuse);
+        assert_eq!((gate.opens_for(now, &scoped(3)), gate.waiting()), (now + 30 * SECOND, 1));
         assert_eq!(orders(&drain(&mut gate, now + 30 * SECOND)), [2]);
     }
 
@@ -384,7 +396,7 @@ mod scopes {
         }
         assert!(gate.scopes.remembered() <= 256, "{}", gate.scopes.remembered());
         let last = Ticket { scope: Some(Scope { key: 99_999, ..POOL }), ..ticket(0) };
-        assert!(matches!(gate.admit(now + 100 * SECOND, last, now + 200 * SECOND), Admission::Wait { .. }));
+        assert_eq!(gate.admit(now + 100 * SECOND, last, now + 200 * SECOND), Admission::Wait);
     }
 }
 
@@ -428,11 +440,12 @@ proptest! {
                     let asking = Ticket { order, lane: [Lane::Read, Lane::Write, Lane::Bulk][lane], client, scope: None };
                     match gate.admit(now, asking, now + 1000 * SECOND) {
                         Admission::Pass => prop_assert!(now >= closed_until),
-                        Admission::Wait { until } => {
+                        Admission::Wait => {
+                            let until = gate.opens_for(now, &asking);
                             prop_assert!(until >= closed_until && until >= now);
                             waiting.push(asking);
                         }
-                        Admission::Refuse { .. } => prop_assert!(false, "it could have waited"),
+                        Admission::Refuse => prop_assert!(false, "it could have waited"),
                     }
                 }
                 Step::Leave => {
@@ -508,7 +521,7 @@ fn one_client_after_another_request_gets_its_pace_back_and_the_gate_out_of_its_w
     gate.throttled(now, None, None, 0.0);
     assert!((pace_of(&gate, now) - 10.0).abs() < 0.5);
     for order in 0..1000 {
-        if let Admission::Wait { .. } = gate.admit(now, ticket(order), now + 50 * SECOND) {
+        if gate.admit(now, ticket(order), now + 50 * SECOND) == Admission::Wait {
             now = gate.next_wake().unwrap();
             assert_eq!(gate.release(now), Some(ticket(order)));
         }
@@ -523,8 +536,8 @@ fn one_client_after_another_request_gets_its_pace_back_and_the_gate_out_of_its_w
 fn the_gate_is_there_when_a_long_hint_ends_although_nobody_waited() {
     let (mut gate, now) = busy_gate(settings(), 100);
     gate.throttled(now, Some(60 * SECOND), None, 0.0);
-    assert!(matches!(gate.admit(now + SECOND, ticket(0), now + 50 * SECOND), Admission::Refuse { .. }));
+    assert_eq!(gate.admit(now + SECOND, ticket(0), now + 50 * SECOND), Admission::Refuse);
     let opened = now + 60 * SECOND;
     assert_eq!(gate.admit(opened, ticket(1), opened + SECOND), Admission::Pass);
-    assert!(matches!(gate.admit(opened, ticket(2), opened + SECOND), Admission::Wait { .. }), "the second at once");
+    assert_eq!(gate.admit(opened, ticket(2), opened + SECOND), Admission::Wait, "the second at once");
 }

@@ -155,8 +155,8 @@ impl World {
         }
         match gate.admit(now, self.workers[worker].ticket, deadline) {
             Admission::Pass => self.send(worker),
-            Admission::Refuse { .. } => self.lose(worker),
-            Admission::Wait { .. } => {
+            Admission::Refuse => self.lose(worker),
+            Admission::Wait => {
                 self.workers[worker].waits = true;
                 self.at(deadline - self.epoch, Event::Expire(worker, self.workers[worker].ticket.order));
                 self.set_alarm(worker / WORKERS);
