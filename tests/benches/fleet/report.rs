@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use batch_retry_proxy::config::Settings;
 use batch_retry_proxy::retry::gate::GateSettings;
 
 use crate::account::{Hint, Terms};
 use crate::plot::{Bars, draw};
-use crate::rule::Rule;
+use crate::rule::{DEFAULTS, Rule};
 use crate::score::Score;
 use crate::world::{Scene, play};
 
@@ -43,7 +44,7 @@ pub(crate) fn report() -> (String, Vec<String>) {
     let _ = writeln!(text, "\nThe proxy under other conditions:\n\n{}", HEAD.replacen("rule", "the account", 1));
     for (title, load, terms) in CONDITIONS {
         for proxies in FLEETS {
-            let row = Row::of(proxies, load, terms, Rule::Proxy(gate(DEFAULTS)));
+            let row = Row::of(proxies, load, terms, Rule::Proxy(DEFAULTS.throttle.gate));
             let _ = writeln!(text, "| {proxies} | {title} {row}");
         }
     }
@@ -56,6 +57,7 @@ pub(crate) fn sweep() -> String {
         "| initial_share | growth_per_second | cut | accepted at 1 | refused at 10 | least fairness at 10 | refused at 100 | fairness at 100 | given up at 100 |\n\
          |---|---|---|---|---|---|---|---|---|\n",
     );
+    assert!(SWEPT.iter().any(|numbers| gate(*numbers) == DEFAULTS.throttle.gate), "the defaults are not among those swept");
     for numbers in SWEPT {
         let [one, ten, hundred] = FLEETS.map(|proxies| Row::of(proxies, LOAD, HINTED, Rule::Proxy(gate(*numbers))));
         let (share, growth, cut) = numbers;
@@ -147,20 +149,19 @@ fn scene(proxies: usize, load: f64, terms: Terms, rule: Rule, seed: u64) -> Scen
 }
 
 fn rules() -> [Rule; 4] {
-    [Rule::Proxy(gate(DEFAULTS)), Rule::Python, Rule::Envoy, Rule::Linkerd]
+    [Rule::Proxy(DEFAULTS.throttle.gate), Rule::Python, Rule::Envoy, Rule::Linkerd]
 }
 
+/// The default gate but for these numbers.
 fn gate((share, growth, cut): (f64, f64, f64)) -> GateSettings {
-    GateSettings::new(Duration::from_secs(300), share, growth, cut, 10_000).expect("valid numbers")
+    let text = format!("retry.throttle = {{ initial_share = {share:?}, growth_per_second = {growth:?}, cut = {cut:?} }}");
+    Settings::from_toml(&text).expect("valid numbers").throttle.gate
 }
 
 const HEAD: &str = "| proxies | rule | accepted, of capacity | refused, of sends | p50 | p99 | Jain's index | given up |\n|---|---|---|---|---|---|---|---|";
 const FLEETS: [usize; 3] = [1, 10, 100];
 const LOAD: f64 = 4.0;
 const SEEDS: u64 = 3;
-
-/// `retry.throttle`'s initial_share, growth_per_second and cut.
-const DEFAULTS: (f64, f64, f64) = (0.5, 0.02, 0.7);
 
 const HINTED: Terms = Terms { rate: 100.0, burst: 100.0, hint: Hint::Seconds(1), refusal_cost: 0.0 };
 const MUTE: Terms = Terms { hint: Hint::None, ..HINTED };
@@ -183,10 +184,11 @@ const CONDITIONS: [(&str, f64, Terms); 7] = [
     ("1,000 a second, asked for twice that", 2.0, Terms { rate: 1000.0, burst: 1000.0, ..HINTED }),
 ];
 
+/// `retry.throttle`'s initial_share, growth_per_second and cut, the defaults among them.
 const SWEPT: &[(f64, f64, f64)] = &[
     (0.5, 0.005, 0.7),
     (0.5, 0.01, 0.7),
-    DEFAULTS,
+    (0.5, 0.02, 0.7),
     (0.5, 0.03, 0.7),
     (0.5, 0.05, 0.7),
     (0.5, 0.1, 0.7),

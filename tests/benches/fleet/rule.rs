@@ -3,9 +3,11 @@
 //! To compare the rules and not their limits, Envoy's and linkerd's get as many tries and as much time as the proxy; their own defaults, one retry
 //! each, would lose nearly every request here.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use batch_retry_proxy::retry::budget::{Budget, BudgetSettings, Withdrawal};
+use batch_retry_proxy::config::Settings;
+use batch_retry_proxy::retry::budget::{Budget, Withdrawal};
 use batch_retry_proxy::retry::gate::GateSettings;
 use fastrand::Rng;
 
@@ -55,12 +57,12 @@ impl Rule {
                 hint.map_or([0.0, 1.6, 3.2][attempts as usize - 1], |hint| hint.as_secs_f64())
             }
             Self::Envoy => match hint {
-                _ if attempts >= MAX_ATTEMPTS => return None,
+                _ if attempts >= DEFAULTS.retry.max_attempts.get() => return None,
                 Some(hint) => hint.as_secs_f64() * (1.0 + rng.f64() / 2.0),
                 None => doubled(25, 250) * rng.f64(),
             },
             Self::Linkerd => {
-                if attempts >= MAX_ATTEMPTS || budget.withdraw(now) != Withdrawal::Granted {
+                if attempts >= DEFAULTS.retry.max_attempts.get() || budget.withdraw(now) != Withdrawal::Granted {
                     return None;
                 }
                 doubled(25, 250) / 2.0 * (1.0 + rng.f64())
@@ -71,10 +73,5 @@ impl Rule {
     }
 }
 
-/// The budget of the proxy, which is linkerd's too.
-pub(crate) fn budget(now: Instant) -> Budget {
-    Budget::new(BudgetSettings::new(0.2, 10, Duration::from_secs(10)).expect("the defaults are valid"), now)
-}
-
-/// `retry.max_attempts`.
-pub(crate) const MAX_ATTEMPTS: u32 = 20;
+/// What the proxy does where nothing is set. Tries, deadline and the budget, whose numbers are linkerd's, are those of the other rules too.
+pub(crate) static DEFAULTS: LazyLock<Settings> = LazyLock::new(|| Settings::from_toml("").expect("the defaults are valid"));

@@ -2,23 +2,19 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use batch_retry_proxy::config::Settings;
 use batch_retry_proxy::retry::budget::{Budget, Withdrawal};
 use batch_retry_proxy::retry::classify::Class;
 use batch_retry_proxy::retry::gate::{Admission, Gate, Lane, Ticket};
 use batch_retry_proxy::retry::outcome::Outcome;
-use batch_retry_proxy::retry::policy::{
-    Decision, Earlier, LaneReplays, Origin, Replayable, RetryPolicy, RetrySettings, Situation,
-};
+use batch_retry_proxy::retry::policy::{Decision, Earlier, LaneReplays, Origin, Replayable, RetryPolicy, Situation};
 use batch_retry_proxy::retry::subject::Subject;
 use fastrand::Rng;
 use http::{Method, StatusCode};
 
 use crate::account::{Account, Answer, Terms};
-use crate::rule::{self, Rule};
+use crate::rule::{DEFAULTS, Rule};
 use crate::score::Score;
 
 /// What is simulated.
@@ -82,7 +78,7 @@ pub(crate) fn play(scene: Scene) -> Score {
     let worker = |_| Worker { subject, ticket, born: Duration::ZERO, attempts: 0, waits: false, owes_budget: false };
     let proxy = |_| Proxy {
         gate: if let Rule::Proxy(settings) = scene.rule { Some(Gate::new(settings)) } else { None },
-        budget: rule::budget(epoch),
+        budget: Budget::new(DEFAULTS.throttle.budget, epoch),
         wake: None,
     };
     let mut world = World {
@@ -93,7 +89,7 @@ pub(crate) fn play(scene: Scene) -> Score {
         dealt: 0,
         rng: Rng::with_seed(scene.seed),
         account: Account::new(scene.terms),
-        policy: policy(),
+        policy: RetryPolicy::new(DEFAULTS.retry.clone()),
         proxies: (0..scene.proxies).map(proxy).collect(),
         workers: (0..count).map(worker).collect(),
         score: Score::new(scene),
@@ -141,7 +137,7 @@ impl World {
 
     /// The request is ready to be sent as far as it is concerned.
     fn ready(&mut self, worker: usize) {
-        let (now, deadline) = (self.instant(), self.epoch + self.workers[worker].born + DEADLINE);
+        let (now, deadline) = (self.instant(), self.epoch + self.workers[worker].born + deadline());
         let proxy = &mut self.proxies[worker / WORKERS];
         let Some(gate) = &mut proxy.gate else { return self.send(worker) };
         let owes = std::mem::take(&mut self.workers[worker].owes_budget);
@@ -182,8 +178,8 @@ impl World {
         let (now, chance) = (self.instant(), self.rng.f64());
         if let Some(gate) = &mut self.proxies[worker / WORKERS].gate {
             match answer {
-                Answer::Accepted => gate.accepted(now),
-                Answer::Failed => {}
+                // A server error asks for nothing: to the gate it is an answer like any other.
+                Answer::Accepted | Answer::Failed => gate.accepted(now),
                 Answer::Throttled(hint) => gate.throttled(now, hint, None, chance),
             }
             self.set_alarm(worker / WORKERS);
@@ -193,7 +189,7 @@ impl World {
             return self.rest(worker);
         }
         match self.next_try(worker, answer) {
-            Some(wait) if self.now + wait < self.workers[worker].born + DEADLINE => {
+            Some(wait) if self.now + wait < self.workers[worker].born + deadline() => {
                 self.at(self.now + wait, Event::Ready(worker))
             }
             _ => self.lose(worker),
@@ -222,7 +218,7 @@ impl World {
             lane_replays: LaneReplays::default(),
             lags_until: None,
             now,
-            deadline: self.epoch + request.born + DEADLINE,
+            deadline: self.epoch + request.born + deadline(),
             drain_by: None,
             fresh_until: None,
             entropy: self.rng.f64(),
@@ -296,18 +292,13 @@ impl World {
     }
 }
 
-/// The crate's policy with its default settings, but for the tries that the rules have too.
-fn policy() -> RetryPolicy {
-    let max_attempts = NonZeroU32::new(rule::MAX_ATTEMPTS).expect("not zero");
-    let defaults = Settings::from_toml("").expect("the defaults are valid").retry;
-    RetryPolicy::new(RetrySettings { max_attempts, deadline: DEADLINE, deadline_for: Vec::new(), ..defaults })
+/// How long a request has. With the other rules it is the patience of their caller.
+fn deadline() -> Duration {
+    DEFAULTS.retry.deadline
 }
 
 /// Workers behind one proxy, or one client of the SDK.
 pub(crate) const WORKERS: usize = 10;
-
-/// `retry.deadline`; with the other rules, the patience of their caller.
-const DEADLINE: Duration = Duration::from_secs(50);
 
 /// Half of what an answer takes, 20 ms on average.
 const ONE_WAY: Duration = Duration::from_millis(10);
