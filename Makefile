@@ -6,6 +6,7 @@ PYTHON ?= python3
 TOOLS := target/tools
 CARGO_DENY := $(TOOLS)/bin/cargo-deny
 SDK := target/sdk
+DEPLOY := target/deploy
 NODE_CLIENT := @azure/batch@10.2.0
 # Seconds for which the service fails the bulk helpers of the clients; a minute in check-all.
 OUTAGE ?= 12
@@ -15,7 +16,7 @@ SOAK_SEED ?= $(shell date +%s)
 check-all: SOAK_SEED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-rust test-sdk check check-all demos soak crowd fleet lint fmt doc deny clean
+.PHONY: help build test test-rust test-sdk test-deploy check check-all demos soak crowd fleet lint fmt doc deny clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -61,6 +62,10 @@ test-sdk: ## Runs real Batch clients through the proxy (needs python3 with venv,
 	BATCH_SDK_PYTHON=$(CURDIR)/$(SDK)/python-15/bin/python BATCH_SDK_PYTHON_14=$(CURDIR)/$(SDK)/python-14/bin/python \
 		NODE_PATH=$(CURDIR)/$(SDK)/node/node_modules BATCH_SDK_OUTAGE=$(OUTAGE) \
 		cargo test --locked --test it -- --ignored --show-output $$suites
+
+test-deploy: build ## Checks manifests, chart, rules and dashboard (needs python3 with venv, promtool and prometheus)
+	@$(call python_environment,tests/deploy/requirements.txt,$(DEPLOY)/python)
+	BATCH_RELEASE_BINARY=$(CURDIR)/target/release/batch-retry-proxy $(DEPLOY)/python/bin/python -m pytest -q -p no:cacheprovider tests/deploy
 
 check-all: check demos soak crowd ## Runs everything, also what takes longer; CI runs this
 
