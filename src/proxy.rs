@@ -282,7 +282,8 @@ async fn connect_tunnel(shared: Arc<Shared>, request: Request<Incoming>, target:
     shared.drain.spawn(async move {
         let _place = place;
         if let Some(client) = upgraded(request).await {
-            connection.end(tunnel::relay(client, upstream, &target, inner.route.tunnel_idle_timeout, &inner.metrics).await);
+            let idle = inner.route.tunnel_idle_timeout;
+            connection.end(tunnel::relay(client, upstream, &target, idle, &inner.metrics, &inner.drain).await);
         }
     });
     established()

@@ -45,8 +45,8 @@ async fn pass(shared: &Shared, client: Prefixed, target: Target) {
     match shared.dialer.dial(target.host(), target.port()).await {
         Ok(upstream) => {
             debug!(destination = %target, "client speaks no TLS to a Batch host: tunnelling");
-            connection
-                .end(tunnel::relay(client, upstream, &target, shared.route.tunnel_idle_timeout, &shared.metrics).await);
+            let idle = shared.route.tunnel_idle_timeout;
+            connection.end(tunnel::relay(client, upstream, &target, idle, &shared.metrics, &shared.drain).await);
         }
         Err(error) => {
             connection.end(ConnectionResult::Unreachable);

@@ -99,6 +99,17 @@ impl Watch {
         }
     }
 
+    /// Waits until nothing has happened for `limit`.
+    pub(super) async fn quiet_for(&self, limit: Duration) {
+        loop {
+            let left = (self.read().1 + limit).saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            sleep(left).await;
+        }
+    }
+
     fn enter(&self, phase: Phase) {
         let since = self.born.elapsed().as_millis() as u64;
         self.state.store(since << 1 | phase as u64, Ordering::Relaxed);

@@ -30,14 +30,14 @@ pub(super) struct Program {
     lines: Arc<Mutex<Vec<String>>>,
     count: watch::Receiver<usize>,
     pub(super) proxy: SocketAddr,
-    admin: SocketAddr,
+    pub(super) admin: SocketAddr,
 }
 
 // === impl Program ===
 
 impl Program {
     /// Starts `serve` on ports of the system's choice and waits until it listens.
-    async fn start(args: &[&str]) -> Self {
+    pub(super) async fn start(args: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_batch-retry-proxy"))
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .args(args)
@@ -95,12 +95,12 @@ impl Program {
         peak.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    async fn signal(&self, name: &str) {
+    pub(super) async fn signal(&self, name: &str) {
         let id = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-s", name, &id]).status().await.unwrap().success());
     }
 
-    async fn exit_code(mut self) -> Option<i32> {
+    pub(super) async fn exit_code(mut self) -> Option<i32> {
         guard("the end of the program", self.child.wait()).await.unwrap().code()
     }
 }
@@ -410,16 +410,21 @@ async fn behind_proxy() -> (Origin, Program, TempDir) {
 pub(super) async fn behind_proxy_with(args: &[&str]) -> (Origin, Program, TempDir) {
     let origin = Origin::start(&[HOST]).await;
     let directory = tempfile::tempdir().unwrap();
+    let publish = format!("ca.publish={}", text(directory.path()));
+    let program = behind(&origin, &[&["--set", &publish], args].concat()).await;
+    (origin, program, directory)
+}
+
+/// The program, which reaches this origin and waits briefly.
+pub(super) async fn behind(origin: &Origin, args: &[&str]) -> Program {
     let settings = [
         format!("upstream.ca_files=['{}']", origin.ca_file().display()),
         format!("upstream.resolve={{\"{HOST}:443\" = \"{}\"}}", origin.address()),
         "retry.backoff.initial=20ms".to_owned(),
         "retry.backoff.max=100ms".to_owned(),
-        format!("ca.publish={}", text(directory.path())),
     ];
     let settings = settings.iter().flat_map(|setting| ["--set", setting.as_str()]);
-    let program = Program::start(&settings.chain(args.iter().copied()).collect::<Vec<_>>()).await;
-    (origin, program, directory)
+    Program::start(&settings.chain(args.iter().copied()).collect::<Vec<_>>()).await
 }
 
 /// Runs the program to its end.
@@ -464,7 +469,7 @@ fn address(line: &str, key: &str) -> SocketAddr {
     json.or_else(text).unwrap_or_else(|| panic!("no {key} in {line}")).parse().unwrap()
 }
 
-fn text(path: &Path) -> &str {
+pub(super) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 

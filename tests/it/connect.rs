@@ -525,7 +525,7 @@ fn plain(path: &str) -> Vec<u8> {
 }
 
 /// A socket that answers no more connections: its backlog is full and nobody accepts. Holds as long as both parts live.
-async fn blackhole() -> (TcpListener, TcpStream) {
+pub(super) async fn blackhole() -> (TcpListener, TcpStream) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let listener = socket.listen(0).unwrap();

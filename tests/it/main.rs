@@ -19,6 +19,7 @@ mod layering;
 mod matrix;
 mod memory;
 mod never_early;
+mod pod;
 mod repeats;
 mod run;
 mod sdk;
