@@ -17,11 +17,13 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 mod level;
 mod panic;
 mod target;
+mod text;
 
 pub(crate) use self::level::LEVELS;
 pub use self::level::{InvalidLevel, level_name, parse_level};
 pub use self::panic::install_panic_hook;
 pub use self::target::target_for_log;
+use self::text::TextLines;
 
 /// What is logged and how it looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +90,8 @@ where
     let lines = match settings.format.unwrap_or(automatic) {
         // The list of spans holds the current one as well.
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
-        LogFormat::Text if terminal => lines.boxed(),
-        LogFormat::Text => lines.with_ansi(false).boxed(),
+        LogFormat::Text if terminal => lines.event_format(TextLines).boxed(),
+        LogFormat::Text => lines.with_ansi(false).event_format(TextLines).boxed(),
     };
     let handle = LogHandle { filter: handle, level: Arc::new(Mutex::new(settings.level)) };
     (tracing_subscriber::registry().with(filter).with(lines), handle)

@@ -65,10 +65,36 @@ fn without_a_terminal_a_line_is_one_flat_json_object_with_a_utc_time() {
 }
 
 #[test]
-fn on_a_terminal_a_line_is_text() {
-    let buffer = logged(Some(Level::INFO), None, true, |_| info!(attempt = 2, "replaying"));
-    assert!(buffer.text().contains("replaying") && buffer.text().contains("attempt"));
-    assert!(!buffer.text().starts_with('{'));
+fn on_a_terminal_a_line_is_text_in_columns_with_the_names_of_the_json() {
+    let buffer = logged(Some(Level::INFO), Some(LogFormat::Text), false, |_| {
+        info!(operation = "Jobs_GetJob", wait_seconds = 2.0_f64 / 3.0, request_id = None::<&str>, "replaying");
+        warn!(cause = %"503 ServerBusy", "not replayed");
+        info!("listening");
+        warn!(target: "rustls::msgs", "odd");
+    });
+    let lines: Vec<String> = buffer.text().lines().map(|line| line["12:04:31.120Z ".len()..].to_owned()).collect();
+    assert_eq!(
+        lines,
+        [
+            "INFO  replaying    operation=Jobs_GetJob wait_seconds=0.667",
+            "WARN  not replayed cause=\"503 ServerBusy\"",
+            "INFO  listening",
+            "WARN  rustls: odd",
+        ]
+    );
+    let text = buffer.text();
+    let (time, _) = text.split_once(' ').unwrap();
+    assert!(humantime::parse_rfc3339(&format!("2026-01-01T{time}")).is_ok(), "{time}");
+}
+
+#[test]
+fn what_a_terminal_would_obey_is_written_out() {
+    let buffer = logged(Some(Level::INFO), None, true, |_| {
+        info!(code = "\x1b[2J\r", "cleared \x1b[2J");
+    });
+    let text = buffer.text();
+    assert!(!text.contains("\x1b[2J") && !text.contains('\r') && text.contains(r"\u{1b}[2J"), "{text:?}");
+    assert_eq!(text.lines().count(), 1);
 }
 
 #[test]
