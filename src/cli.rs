@@ -20,6 +20,7 @@ mod config;
 mod demo;
 mod explain;
 mod help;
+mod manual;
 mod probe;
 mod run;
 mod serve;
@@ -138,7 +139,9 @@ fn dispatch(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failur
     let done = match &cli.command {
         Some(Command::Config { command: ConfigCommand::Check { .. }, .. }) => config::check(&sources),
         Some(Command::Config { command: ConfigCommand::Show { .. }, .. }) => config::show(&sources),
+        Some(Command::Completions { shell }) => manual::completions(*shell),
         Some(Command::Demo { demo }) => demo::run(demo),
+        Some(Command::Man { out }) => manual::pages(out.as_deref()),
         Some(Command::Simulate { simulate }) => simulate::run(simulate),
         other => {
             let settings = Settings::load(&sources)?;

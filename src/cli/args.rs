@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use super::explain::ExplainArgs;
 use super::help;
@@ -46,6 +47,7 @@ pub(super) enum Command {
         set: SetArgs,
     },
     /// Show or export the certificate authority that clients must trust
+    #[command(after_help = help::CA)]
     Ca {
         #[command(subcommand)]
         command: CaCommand,
@@ -53,6 +55,7 @@ pub(super) enum Command {
         set: SetArgs,
     },
     /// Show or check the settings in force
+    #[command(after_help = help::CONFIG)]
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
@@ -92,6 +95,20 @@ pub(super) enum Command {
     Healthcheck {
         #[command(flatten)]
         set: SetArgs,
+    },
+    /// Print what a shell needs to complete commands and options
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// The shell that reads it
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Print the manual page, or write those of all commands
+    #[command(after_help = help::MAN)]
+    Man {
+        /// Write a page for each command into this directory, which is made if it is not there
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
     },
 }
 
@@ -248,8 +265,11 @@ impl Cli {
     /// All `--set` arguments in the order given: those before a subcommand stand left of those after it.
     fn set(&self) -> Vec<String> {
         let (outer, inner) = match &self.command {
-            // `demo` and `simulate` have no settings.
-            None | Some(Command::Demo { .. } | Command::Simulate { .. }) => (None, None),
+            // These have no settings.
+            None
+            | Some(Command::Completions { .. } | Command::Demo { .. } | Command::Man { .. } | Command::Simulate { .. }) => {
+                (None, None)
+            }
             Some(Command::Ca { command: CaCommand::Export { set: inner, .. } | CaCommand::Show { set: inner }, set })
             | Some(Command::Config {
                 command: ConfigCommand::Check { set: inner } | ConfigCommand::Show { set: inner },

@@ -45,6 +45,13 @@ SIGTERM, SIGINT, SIGHUP and SIGQUIT are passed on to the command; Ctrl-C and Ctr
 twice. The exit code is the command's, 128+N if signal N ended it, 126 if it cannot be executed, 127 if there is none of that \
 name. At the end one line on stderr counts requests, replays, give-ups and the time spent waiting.";
 
+pub(super) const CA: &str = "\
+Examples:
+  batch-retry-proxy ca show
+  batch-retry-proxy ca export --format bundle --out bundle.pem
+
+With ca.directory both read what is kept there; without it they ask the proxy that runs (admin.address).";
+
 pub(super) const CA_SHOW: &str = "\
 Example:
   batch-retry-proxy ca show";
@@ -55,6 +62,11 @@ Examples:
   batch-retry-proxy ca export --format bundle --out bundle.pem
   batch-retry-proxy ca export --format p12 --out truststore.p12    for Java, password changeit
   eval \"$(batch-retry-proxy ca export --format env)\"             the shell's programs use the proxy that runs";
+
+pub(super) const CONFIG: &str = "\
+Examples:
+  batch-retry-proxy config show --set retry.deadline=2m
+  batch-retry-proxy config check --config proxy.toml";
 
 pub(super) const CONFIG_SHOW: &str = "\
 Examples:
@@ -98,3 +110,14 @@ Example:
 pub(super) const HEALTHCHECK: &str = "\
 Example (Dockerfile):
   HEALTHCHECK CMD [\"batch-retry-proxy\", \"healthcheck\"]";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  batch-retry-proxy completions bash > /etc/bash_completion.d/batch-retry-proxy
+  batch-retry-proxy completions zsh > \"${fpath[1]}/_batch-retry-proxy\"
+  batch-retry-proxy completions fish > ~/.config/fish/completions/batch-retry-proxy.fish";
+
+pub(super) const MAN: &str = "\
+Examples:
+  batch-retry-proxy man | man -l -
+  batch-retry-proxy man --out /usr/local/share/man/man1";

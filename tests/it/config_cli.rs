@@ -184,3 +184,36 @@ fn bad_usage_is_one_line_and_exit_code_2() {
         assert!(stderr.starts_with("batch-retry-proxy: ") && stderr.contains(words), "{args:?}: {stderr}");
     }
 }
+
+#[test]
+fn a_shell_that_reads_the_completions_completes_commands_and_options() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let (code, stdout, stderr) = report(&run(dir.path(), &["completions", shell], &[]));
+        assert_eq!((code, &*stderr), (Some(0), ""), "{shell}");
+        assert!(stdout.contains("simulate") && stdout.contains("admin-listen"), "{shell}: {stdout}");
+    }
+    let asked = "source \"$1\"; COMP_WORDS=(batch-retry-proxy sim); COMP_CWORD=1; \
+         _batch__retry__proxy batch-retry-proxy sim batch-retry-proxy; echo \"${COMPREPLY[@]}\"";
+    let script = dir.path().join("completions");
+    fs::write(&script, report(&run(dir.path(), &["completions", "bash"], &[])).1).unwrap();
+    let bash = Command::new("bash").args(["-c", asked, "bash"]).arg(&script).output();
+    let Ok(bash) = bash else { return eprintln!("skipped: there is no bash") };
+    assert_eq!(String::from_utf8_lossy(&bash.stdout).trim(), "simulate", "{}", String::from_utf8_lossy(&bash.stderr));
+}
+
+#[test]
+fn there_is_a_manual_page_for_each_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, stdout, stderr) = report(&run(dir.path(), &["man"], &[]));
+    assert_eq!((code, &*stderr), (Some(0), ""));
+    assert!(stdout.contains(".TH batch-retry-proxy 1") && stdout.contains("BATCH_RETRY_PROXY_CONFIG"), "{stdout}");
+    assert_eq!(report(&run(dir.path(), &["man", "--out", "pages/man1"], &[])), (Some(0), String::new(), String::new()));
+    for page in ["batch-retry-proxy.1", "batch-retry-proxy-run.1", "batch-retry-proxy-ca-export.1"] {
+        let text = fs::read_to_string(dir.path().join("pages/man1").join(page)).unwrap();
+        assert!(text.contains(".SH SYNOPSIS"), "{page}");
+    }
+    fs::write(dir.path().join("file"), "").unwrap();
+    let (code, _, stderr) = report(&run(dir.path(), &["man", "--out", "file/man1"], &[]));
+    assert!(code == Some(69) && stderr.contains("file/man1") && stderr.contains("--out"), "{stderr}");
+}

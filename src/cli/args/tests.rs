@@ -102,3 +102,47 @@ fn wait_and_export_have_defaults() {
     };
     assert_eq!((export.format, export.out), (ExportFormat::Pem, None));
 }
+
+/// The command lines that the help of `command` and its subcommands gives as examples.
+fn examples(command: &clap::Command) -> Vec<Vec<String>> {
+    let help = command.get_after_help().unwrap_or_else(|| panic!("{} has no examples", command.get_name())).to_string();
+    let lines = help.lines().filter_map(|line| line.find("batch-retry-proxy ").map(|at| &line[at..]));
+    let lines = lines.filter(|_| help.contains("Example")).map(|line| {
+        // What the shell does with it, and what is said about it.
+        let ends = ["   ", " | ", " > ", " && ", ")\""].iter().filter_map(|end| line.find(end));
+        words(&line[..ends.min().unwrap_or(line.len())])
+    });
+    let mut found: Vec<_> = lines.collect();
+    assert!(!found.is_empty() || command.get_name() == "healthcheck", "{} has no examples", command.get_name());
+    for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+        found.extend(examples(inner));
+    }
+    found
+}
+
+/// As a shell splits them, as far as the examples need it.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for sign in line.chars() {
+        match (quote, sign) {
+            (None, '\'' | '"') => quote = Some(sign),
+            (Some(open), _) if open == sign => quote = None,
+            (None, ' ') => words.push(String::new()),
+            _ => words.last_mut().unwrap().push(sign),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[test]
+fn every_command_has_examples_and_each_of_them_is_accepted() {
+    let examples = examples(&Cli::command());
+    assert!(examples.len() > 30, "{}", examples.len());
+    for example in examples {
+        if let Err(error) = Cli::try_parse_from(&example) {
+            panic!("{example:?}: {error}");
+        }
+    }
+}
