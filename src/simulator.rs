@@ -6,6 +6,7 @@
 //! | `ledger`, `register` | what happened, to be read from outside; pure |
 //! | `auth` | Shared Key signatures computed again; pure |
 //! | `scenario`, `faults` | what goes wrong, from a seed; pure but for reading the file |
+//! | `traits` | what the account is like besides: slow to delete or to show, short of quota; pure |
 //! | `window`, `limit`, `hint` | when the account takes no requests, how many it takes, how it says so; pure |
 //! | `front` | all of it together: a request and the time in, a reaction out; pure |
 //! | `shell` | sockets |
@@ -19,9 +20,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use rustls::ServerConfig;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 use crate::batch::endpoint::{HostPattern, HostSet, InvalidHostPattern};
 use crate::shutdown::Drain;
@@ -42,6 +43,7 @@ mod request;
 mod scenario;
 mod shell;
 mod store;
+mod traits;
 mod window;
 
 pub use auth::InvalidKey;
@@ -49,6 +51,7 @@ pub use ledger::Ledger;
 pub use register::Life;
 pub use scenario::{Scenario, ScenarioError};
 
+use account::Account;
 use auth::Gatekeeper;
 use faults::Dealer;
 use front::Front;
@@ -78,8 +81,15 @@ pub struct Bound {
     address: SocketAddr,
     host: String,
     ca_pem: String,
-    tls: TlsAcceptor,
+    tls: Tls,
     observer: Observer,
+}
+
+/// What the account presents, by the name it is called by.
+#[derive(Clone)]
+struct Tls {
+    account: Arc<ServerConfig>,
+    local: Arc<ServerConfig>,
 }
 
 /// Looks into the account from outside; it may outlive the serving.
@@ -141,19 +151,24 @@ impl Simulator {
     pub async fn bind(settings: SimulatorSettings) -> Result<Bound, SimulatorError> {
         let host = format!("{}.simulated.batch.azure.com", settings.account.to_ascii_lowercase());
         let gatekeeper = Gatekeeper::new(&settings.account, &settings.key)?;
-        let hosts = HostSet::new(vec![host.parse::<HostPattern>()?], Vec::new());
+        let hosts = HostSet::new(vec![host.parse::<HostPattern>()?, LOCAL_HOST.parse::<HostPattern>()?], Vec::new());
         let ca = CaSettings { directory: None, publish: None, lifetime: CA_LIFETIME, leaf_lifetime: LEAF_LIFETIME };
         let authority = Arc::new(CertificateAuthority::open(&hosts, &ca, SystemTime::now())?);
         let ca_pem = authority.root_pem().to_owned();
-        let (config, _) = ServerConfigs::new(authority, SystemTime::now)?.for_host(&host)?;
-        let mut config = (*config).clone();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let configs = ServerConfigs::new(authority, SystemTime::now)?;
+        let config = |host: &str| -> Result<Arc<ServerConfig>, IssueError> {
+            let mut config = (*configs.for_host(host)?.0).clone();
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Ok(Arc::new(config))
+        };
+        let tls = Tls { account: config(&host)?, local: config(LOCAL_HOST)? };
         let bind = |source| SimulatorError::Bind { address: settings.address, source };
         let listener = TcpListener::bind(settings.address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let dealer = Dealer::new(&settings.scenario, settings.seed);
-        let front = Arc::new(Mutex::new(Front::new(gatekeeper, dealer, &host, settings.seed)));
-        Ok(Bound { listener, address, host, ca_pem, tls: TlsAcceptor::from(Arc::new(config)), observer: Observer { front } })
+        let account = Account::new(settings.scenario.account);
+        let front = Arc::new(Mutex::new(Front::new(gatekeeper, dealer, account, &host, settings.seed)));
+        Ok(Bound { listener, address, host, ca_pem, tls, observer: Observer { front } })
     }
 }
 
@@ -170,7 +185,7 @@ impl Bound {
         &self.ca_pem
     }
 
-    /// The account's host name, such as `demo.simulated.batch.azure.com`. It is in no DNS.
+    /// The account's host name, such as `demo.simulated.batch.azure.com`. It is in no DNS; `localhost` is served as well.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -184,6 +199,16 @@ impl Bound {
     pub async fn serve(self, drain: Drain) {
         shell::accept(self.listener, self.tls, self.observer, drain.clone()).await;
         drain.finished().await;
+    }
+}
+
+// === impl Tls ===
+
+impl Tls {
+    /// The configuration for a client that asks for this name.
+    fn of(&self, name: Option<&str>) -> Arc<ServerConfig> {
+        let local = name.is_some_and(|name| name.eq_ignore_ascii_case(LOCAL_HOST));
+        Arc::clone(if local { &self.local } else { &self.account })
     }
 }
 
@@ -205,6 +230,9 @@ impl Observer {
         self.front.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// What a client on this machine may call the account, for want of its name in the DNS.
+const LOCAL_HOST: &str = "localhost";
 
 /// No secret: it guards nothing.
 const DEMO_KEY: &[u8] = b"the key of a simulated account, known to all";

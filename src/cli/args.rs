@@ -217,7 +217,8 @@ pub(super) struct RunArgs {
 /// Arguments of `demo`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct DemoArgs {
-    /// What goes wrong: calm, crowded, errors, lost-writes, mixed, refusals, resets, stalls, throttle, truncated, or a TOML file
+    /// What goes wrong: brownout, calm, crowded, errors, flaps, lost-creates, lost-writes, mixed, quota, read-lag, refusals, resets, slow-deletes,
+    /// stalls, throttle, truncated, or a TOML file
     #[arg(long, value_name = "NAME|FILE", default_value = "mixed")]
     pub(super) scenario: String,
     /// Where chance begins; the same seed deals the same faults
@@ -237,7 +238,8 @@ pub(super) struct SimulateArgs {
     /// Where the account listens; port 0 takes a free one
     #[arg(id = "simulate_listen", long = "listen", value_name = "ADDR", default_value = "127.0.0.1:8443")]
     pub(super) listen: SocketAddr,
-    /// What goes wrong: calm, crowded, errors, lost-writes, mixed, refusals, resets, stalls, throttle, truncated, or a TOML file
+    /// What goes wrong: brownout, calm, crowded, errors, flaps, lost-creates, lost-writes, mixed, quota, read-lag, refusals, resets, slow-deletes,
+    /// stalls, throttle, truncated, or a TOML file
     #[arg(long, value_name = "NAME|FILE", default_value = "mixed")]
     pub(super) scenario: String,
     /// Where chance begins; the same seed deals the same requests the same faults

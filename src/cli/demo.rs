@@ -19,7 +19,7 @@ use self::workload::{Hop, Way};
 use super::args::DemoArgs;
 use super::{Failure, print};
 use crate::app::{App, Controls};
-use crate::config::Settings;
+use crate::config::{Settings, Sources};
 use crate::shutdown;
 use crate::simulator::{Bound, Scenario, Simulator, SimulatorSettings};
 use crate::telemetry;
@@ -64,17 +64,27 @@ async fn straight(args: &DemoArgs, scenario: Scenario, bar: &ProgressBar) -> Res
 }
 
 async fn proxied(args: &DemoArgs, scenario: Scenario, bar: &ProgressBar) -> Result<(Run, String), Failure> {
+    let scenario_settings = scenario.settings.clone();
     let account = account(args, scenario).await?;
     let authority = NamedTempFile::new()?;
     std::fs::write(authority.path(), account.ca_pem())?;
     let (host, address, file) = (account.host().to_owned(), account.address(), authority.path().display());
     // Waits shorter than the defaults, so that the demonstration is: the account's faults are shorter too. The account has no other client,
     // so that what exists after a lost answer is this one's.
-    let settings = Settings::from_toml(&format!(
-        "listen.address = \"127.0.0.1:0\"\nadmin.address = \"127.0.0.1:0\"\nlog.level = \"off\"\n\
-         [upstream]\nca_files = ['{file}']\nresolve = {{ \"{host}:443\" = \"{address}\" }}\n\
-         [retry.backoff]\ninitial = \"200ms\"\nmax = \"1s\"\n[retry.echo]\ncreates = \"trust\"\n",
-    ))?;
+    let mut set: Vec<String> = [
+        "listen.address=127.0.0.1:0",
+        "admin.address=127.0.0.1:0",
+        "log.level=off",
+        "retry.backoff.initial=200ms",
+        "retry.backoff.max=1s",
+        "retry.echo.creates=trust",
+    ]
+    .map(str::to_owned)
+    .into();
+    set.push(format!("upstream.ca_files=['{file}']"));
+    set.push(format!("upstream.resolve={{ \"{host}:443\" = \"{address}\" }}"));
+    set.extend(scenario_settings);
+    let settings = Settings::load(&Sources { set, ..Sources::default() })?;
     let logs = telemetry::init(settings.log);
     let app = App::bind(settings).await?;
     let metrics = app.metrics().clone();

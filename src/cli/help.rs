@@ -97,10 +97,12 @@ pub(super) const SIMULATE: &str = "\
 Examples:
   batch-retry-proxy simulate
   batch-retry-proxy simulate --scenario throttle --seed 7 --listen 127.0.0.1:0
+  batch-retry-proxy simulate --scenario brownout           an outage to rehearse
   batch-retry-proxy simulate --scenario calm --limit 50    refuses what comes past 50 requests a second
   batch-retry-proxy simulate --scenario my.toml --ca-out /tmp/simulated-ca.pem
 
-It prints the account, its key, and how a client or the proxy reaches it. The first SIGTERM or SIGINT ends it \
+It prints the account, its key, and how a client reaches it, straight as https://localhost:8443 or through the proxy. On a \
+terminal it shows what happens. The first SIGTERM or SIGINT ends it \
 with a summary on standard output: what arrived, what went wrong, what was done twice.";
 
 pub(super) const WAIT: &str = "\

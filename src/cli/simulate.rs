@@ -1,10 +1,14 @@
 //! `simulate`: a stand-in Batch account in the foreground, with a summary at its end.
 
+mod screen;
+
 use std::fmt::Write;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
 
+use self::screen::Screen;
 use super::Failure;
 use super::args::SimulateArgs;
 use crate::shutdown::{self, Signals};
@@ -24,18 +28,22 @@ pub(super) fn run(args: &SimulateArgs) -> Result<(), Failure> {
 
 async fn simulate(args: &SimulateArgs, scenario: Scenario) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
+    let helping: String = scenario.settings.iter().map(|setting| format!(" --set '{setting}'")).collect();
     let described = format!("{}: {}", scenario.name, scenario.description);
     let settings = SimulatorSettings { address: args.listen, scenario, seed: args.seed, ..SimulatorSettings::demo() };
     let (account, key) = (settings.account.clone(), settings.key.clone());
     let bound = Simulator::bind(settings).await?;
     std::fs::write(&args.ca_out, bound.ca_pem())
         .map_err(|source| Failure::Start(format!("cannot write {}: {source}", args.ca_out.display()).into()))?;
-    println!("{}", instructions(&bound, args, &account, &key, &described));
+    println!("{}", instructions(&bound, args, (&account, &key), &described, &helping));
     let observer = bound.observer();
     let (shutdown, drain) = shutdown::channel();
     let mut serving = tokio::spawn(bound.serve(drain));
+    let screen = Screen::new();
+    let mut watching = pin!(screen.follow(observer.clone()));
     let ended = loop {
         tokio::select! {
+            () = &mut watching => {}
             ended = &mut serving => break ended,
             _ = signals.next() => {
                 if shutdown.has_started() {
@@ -45,11 +53,12 @@ async fn simulate(args: &SimulateArgs, scenario: Scenario) -> Result<(), Failure
             }
         }
     };
+    screen.clear();
     print!("{}", summary(&observer.ledger()));
     ended.map_err(|error| Failure::Internal(error.into()))
 }
 
-fn instructions(bound: &Bound, args: &SimulateArgs, account: &str, key: &str, scenario: &str) -> String {
+fn instructions(bound: &Bound, args: &SimulateArgs, (account, key): (&str, &str), scenario: &str, helping: &str) -> String {
     let (host, address, ca) = (bound.host(), bound.address(), args.ca_out.display());
     format!(
         "Simulated Batch account on {address}, scenario {scenario} Seed {seed}.\n\
@@ -58,10 +67,13 @@ fn instructions(bound: &Bound, args: &SimulateArgs, account: &str, key: &str, sc
          \x20 key       {key}\n\
          \x20 CA        {ca}\n\
          Any bearer token is taken too. The host is in no DNS. Reach it through the proxy:\n\
-         \x20 batch-retry-proxy --set 'upstream.resolve={{\"{host}:443\"=\"{address}\"}}' --set 'upstream.ca_files=[\"{ca}\"]' --publish trust\n\
-         or straight:\n\
-         \x20 curl --cacert {ca} --connect-to {host}:443:{address} -H 'Authorization: Bearer x' 'https://{host}/jobs?api-version=2024-07-01.20.0'\n\
+         \x20 batch-retry-proxy --set 'upstream.resolve={{\"{host}:443\"=\"{address}\"}}' --set 'upstream.ca_files=[\"{ca}\"]'{helping} --publish trust\n\
+         (with `run` and `-- PROGRAM` instead of `--publish trust` for one program), or straight, with the CA as REQUESTS_CA_BUNDLE, \
+         SSL_CERT_FILE or NODE_EXTRA_CA_CERTS:\n\
+         \x20 endpoint  https://localhost:{port}\n\
+         \x20 curl --cacert {ca} -H 'Authorization: Bearer x' 'https://localhost:{port}/jobs?api-version=2024-07-01.20.0'\n\
          Control-C ends it.",
+        port = address.port(),
         seed = args.seed,
     )
 }

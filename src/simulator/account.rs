@@ -14,6 +14,7 @@ use super::answer::{Answer, Refusal};
 use super::register::{Life, Register};
 use super::request::Request;
 use super::store::{Page, Resource, Shelf, State, key};
+use super::traits::Traits;
 
 mod files;
 mod jobs;
@@ -25,6 +26,9 @@ mod tasks;
 /// All that the account holds.
 #[derive(Debug, Default)]
 pub(super) struct Account {
+    traits: Traits,
+    /// When it was first asked.
+    begun: Option<SystemTime>,
     /// The number of changes so far.
     version: u64,
     pools: Shelf,
@@ -55,8 +59,14 @@ type Outcome = Result<Answer, Refusal>;
 // === impl Account ===
 
 impl Account {
+    /// An empty one.
+    pub(super) fn new(traits: Traits) -> Self {
+        Self { traits, ..Self::default() }
+    }
+
     /// Does what the operation of this name does.
     pub(super) fn perform(&mut self, operation: &str, call: &Call<'_>) -> Outcome {
+        self.begun.get_or_insert(call.now);
         match operation.split_once('_').map_or("", |(group, _)| group) {
             "Jobs" => self.on_job(operation, call),
             "JobSchedules" => self.on_schedule(operation, call),
@@ -97,6 +107,22 @@ impl Account {
         }
     }
 
+    /// What was asked for by itself, unless it is too new to be seen.
+    fn shown<'a>(
+        &self,
+        found: Result<&'a Resource, Refusal>,
+        call: &Call<'_>,
+        not_found: Refusal,
+    ) -> Result<&'a Resource, Refusal> {
+        found.and_then(|found| if self.traits.hides(found.created, call.now) { Err(not_found) } else { Ok(found) })
+    }
+
+    /// Whether one more job or schedule may be active.
+    fn admit_job(&self, call: &Call<'_>) -> Result<(), Refusal> {
+        let active = |shelf: &Shelf| shelf.iter(call.now).filter(|one| one.state(call.now) != "completed").count();
+        self.traits.admit_job(active(&self.jobs) + active(&self.schedules), self.begun.unwrap_or(call.now), call.now)
+    }
+
     fn next_version(&mut self) -> u64 {
         self.version += 1;
         self.version
@@ -130,9 +156,9 @@ impl<'a> Call<'a> {
         format!("{}{path}", self.base)
     }
 
-    /// When what was begun now is done.
-    fn settled(&self) -> SystemTime {
-        self.now + SETTLE
+    /// When what is deleted now is gone.
+    fn gone(&self, traits: &Traits) -> SystemTime {
+        self.now + traits.deletion.unwrap_or(SETTLE)
     }
 
     fn after(&self, states: &[&'static str]) -> Vec<(SystemTime, State)> {

@@ -41,6 +41,8 @@ pub(super) enum Effect {
     ResetAfterWork,
     /// The connection is reset and nothing done.
     ResetBeforeWork,
+    /// The work is done and answered after a time.
+    Slow(Duration),
     /// Nothing is said for a time, then the connection is closed; nothing is done.
     Stall(Duration),
     /// The work is done and the answer ends too soon.
@@ -128,6 +130,7 @@ impl Dealing {
             }
             FaultKind::ResetAfterWork => Effect::ResetAfterWork,
             FaultKind::ResetBeforeWork => Effect::ResetBeforeWork,
+            FaultKind::Slow => Effect::Slow(self.rule.hold.unwrap_or_default()),
             FaultKind::Stall => Effect::Stall(self.rule.hold.unwrap_or_default()),
             FaultKind::Throttle => Effect::Refuse(TOO_MANY, self.window.close(now)),
             FaultKind::Truncate => Effect::Truncate,

@@ -1,10 +1,11 @@
 //! The front of the account: who may come in, what goes wrong, and the headers every answer has. Pure, as what it stands on.
 
 use std::collections::HashSet;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
 
+use super::LOCAL_HOST;
 use super::account::{Account, Call};
 use super::answer::{Answer, Refusal};
 use super::auth::Gatekeeper;
@@ -38,18 +39,20 @@ pub(super) enum Reaction {
     Cut(Answer),
     /// Go away without a word.
     Reset,
+    /// Answer after this long.
+    Late(Answer, Duration),
     /// Say nothing for this long, then go away.
-    Stall(std::time::Duration),
+    Stall(Duration),
 }
 
 // === impl Front ===
 
 impl Front {
-    pub(super) fn new(gatekeeper: Gatekeeper, dealer: Dealer, host: &str, seed: u64) -> Self {
+    pub(super) fn new(gatekeeper: Gatekeeper, dealer: Dealer, account: Account, host: &str, seed: u64) -> Self {
         Self {
             gatekeeper,
             dealer,
-            account: Account::default(),
+            account,
             ledger: Ledger::default(),
             executed: HashSet::new(),
             ids: Rng::with_seed(seed),
@@ -66,7 +69,11 @@ impl Front {
         let name = operation.map_or("unknown", |operation| operation.name);
         *self.ledger.operations.entry(name.to_owned()).or_default() += 1;
         // The port, where the client names one, belongs to the URLs it is given back.
-        let own = |host: &&str| host.split(':').next().is_some_and(|name| name.eq_ignore_ascii_case(&self.host));
+        let own = |host: &&str| {
+            host.split(':')
+                .next()
+                .is_some_and(|name| [self.host.as_str(), LOCAL_HOST].iter().any(|own| name.eq_ignore_ascii_case(own)))
+        };
         let base = format!("https://{}", request.header("host").filter(own).unwrap_or(&self.host));
         if let Err(refusal) = self.gatekeeper.admit(request, now) {
             self.ledger.unauthenticated += 1;
@@ -102,6 +109,7 @@ impl Front {
                 Reaction::Reset
             }
             Some(Effect::ResetBeforeWork) => Reaction::Reset,
+            Some(Effect::Slow(hold)) => Reaction::Late(self.work(operation, request, &base, now), hold),
             Some(Effect::Stall(hold)) => Reaction::Stall(hold),
             Some(Effect::Truncate) => Reaction::Cut(self.lose(operation, request, &base, now)),
         }

@@ -12,12 +12,13 @@ use thiserror::Error;
 use self::class::Class;
 use super::hint::HintForm;
 use super::limit::Limit;
+use super::traits::Traits;
 use crate::batch::operation::{Idempotency, Operation, OperationTable};
 
 mod class;
 
 /// What goes wrong, how often and where.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// What it is called.
@@ -26,6 +27,12 @@ pub struct Scenario {
     pub description: String,
     /// How many requests the account takes.
     pub(super) limit: Option<Limit>,
+    /// What the account is like besides.
+    #[serde(default)]
+    pub(super) account: Traits,
+    /// The settings, as `--set` takes them, with which the proxy gets a program through it; `demo` uses them.
+    #[serde(default)]
+    pub settings: Vec<String>,
     #[serde(default, rename = "fault")]
     pub(super) rules: Vec<Rule>,
 }
@@ -45,20 +52,20 @@ pub(super) struct Rule {
     #[serde(default = "once")]
     pub(super) burst: u32,
     /// How long a throttle window stays closed.
-    #[serde(default, rename = "for", with = "humantime_text")]
+    #[serde(default, rename = "for", with = "duration")]
     pub(super) window: Option<Duration>,
     /// How the refusals of a throttle window name the wait.
     pub(super) hint: Option<HintForm>,
     /// How long after a window's first refusal nobody is taken to know of it.
-    #[serde(default, with = "humantime_text")]
+    #[serde(default, with = "duration")]
     pub(super) allowance: Option<Duration>,
-    /// How long a stalled connection says nothing.
-    #[serde(default, with = "humantime_text")]
+    /// How long a stalled or slow connection says nothing.
+    #[serde(default, with = "duration")]
     pub(super) hold: Option<Duration>,
     /// The status of a refusal.
     pub(super) status: Option<u16>,
     /// What a refusal names as wait; a throttle window names its own rest.
-    #[serde(default, with = "humantime_text")]
+    #[serde(default, with = "duration")]
     pub(super) retry_after: Option<Duration>,
 }
 
@@ -70,6 +77,7 @@ pub(super) enum FaultKind {
     RefuseAfterWork,
     ResetAfterWork,
     ResetBeforeWork,
+    Slow,
     Stall,
     Throttle,
     Truncate,
@@ -159,7 +167,7 @@ impl Scenario {
 
     /// The account in good health.
     pub fn calm() -> Self {
-        Self { name: "calm".to_owned(), description: "Nothing goes wrong.".to_owned(), limit: None, rules: Vec::new() }
+        Self { name: "calm".to_owned(), description: "Nothing goes wrong.".to_owned(), ..Self::default() }
     }
 
     /// The same for an account that takes this many requests a second, whatever its limit was.
@@ -205,7 +213,7 @@ impl Rule {
         }
         for (key, given, wanted) in [
             ("for", self.window.is_some(), self.kind == FaultKind::Throttle),
-            ("hold", self.hold.is_some(), self.kind == FaultKind::Stall),
+            ("hold", self.hold.is_some(), matches!(self.kind, FaultKind::Slow | FaultKind::Stall)),
             ("status", self.status.is_some(), self.kind.is_refusal()),
         ] {
             match (given, wanted) {
@@ -262,6 +270,7 @@ impl FaultKind {
             Self::RefuseAfterWork => "refuse-after-work",
             Self::ResetAfterWork => "reset-after-work",
             Self::ResetBeforeWork => "reset-before-work",
+            Self::Slow => "slow",
             Self::Stall => "stall",
             Self::Throttle => "throttle",
             Self::Truncate => "truncate",
@@ -274,13 +283,13 @@ const fn once() -> u32 {
 }
 
 /// Durations in words, such as `1s 500ms`.
-mod humantime_text {
+pub(super) mod duration {
     use std::time::Duration;
 
     use serde::de::Error;
     use serde::{Deserialize, Deserializer};
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    pub(in crate::simulator) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
         let text = String::deserialize(from)?;
         humantime::parse_duration(&text).map(Some).map_err(|error| D::Error::custom(format!("{text}: {error}")))
     }
@@ -289,17 +298,39 @@ mod humantime_text {
 /// The statuses that a refusal may have.
 const REFUSALS: [u16; 3] = [429, 500, 503];
 
-const NAMES: [&str; 10] =
-    ["calm", "crowded", "errors", "lost-writes", "mixed", "refusals", "resets", "stalls", "throttle", "truncated"];
+const NAMES: [&str; 16] = [
+    "brownout",
+    "calm",
+    "crowded",
+    "errors",
+    "flaps",
+    "lost-creates",
+    "lost-writes",
+    "mixed",
+    "quota",
+    "read-lag",
+    "refusals",
+    "resets",
+    "slow-deletes",
+    "stalls",
+    "throttle",
+    "truncated",
+];
 
-const BUILT_IN: [(&str, &str); 10] = [
+const BUILT_IN: [(&str, &str); 16] = [
+    ("brownout", include_str!("../../config/scenarios/brownout.toml")),
     ("calm", include_str!("../../config/scenarios/calm.toml")),
     ("crowded", include_str!("../../config/scenarios/crowded.toml")),
     ("errors", include_str!("../../config/scenarios/errors.toml")),
+    ("flaps", include_str!("../../config/scenarios/flaps.toml")),
+    ("lost-creates", include_str!("../../config/scenarios/lost-creates.toml")),
     ("lost-writes", include_str!("../../config/scenarios/lost-writes.toml")),
     ("mixed", include_str!("../../config/scenarios/mixed.toml")),
+    ("quota", include_str!("../../config/scenarios/quota.toml")),
+    ("read-lag", include_str!("../../config/scenarios/read-lag.toml")),
     ("refusals", include_str!("../../config/scenarios/refusals.toml")),
     ("resets", include_str!("../../config/scenarios/resets.toml")),
+    ("slow-deletes", include_str!("../../config/scenarios/slow-deletes.toml")),
     ("stalls", include_str!("../../config/scenarios/stalls.toml")),
     ("throttle", include_str!("../../config/scenarios/throttle.toml")),
     ("truncated", include_str!("../../config/scenarios/truncated.toml")),

@@ -1,6 +1,7 @@
 //! The sockets of the simulator: TLS, HTTP/1.1, and the ways in which a connection ends badly.
 
 use std::error::Error as StdError;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
@@ -13,15 +14,17 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::server::Acceptor;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use super::Observer;
 use super::answer::{Answer, Framing, Refusal};
 use super::front::Reaction;
 use super::request::Request;
 use super::store::timestamp;
+use super::{Observer, Tls};
 use crate::shutdown::Drain;
 
 /// The body of an answer.
@@ -51,7 +54,7 @@ enum Cut {
 struct Dealt;
 
 /// Accepts until draining begins. Connections end after the request under way.
-pub(super) async fn accept(listener: TcpListener, tls: TlsAcceptor, observer: Observer, drain: Drain) {
+pub(super) async fn accept(listener: TcpListener, tls: Tls, observer: Observer, drain: Drain) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -67,9 +70,9 @@ pub(super) async fn accept(listener: TcpListener, tls: TlsAcceptor, observer: Ob
     }
 }
 
-async fn serve(stream: TcpStream, tls: TlsAcceptor, observer: Observer, drain: Drain) {
+async fn serve(stream: TcpStream, tls: Tls, observer: Observer, drain: Drain) {
     let stream = tokio::select! {
-        stream = tls.accept(stream) => stream,
+        stream = opened(stream, &tls) => stream,
         () = drain.started() => return,
     };
     let Ok(stream) = stream else { return };
@@ -100,6 +103,13 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, observer: Observer, drain: D
     }
 }
 
+/// The stream once its TLS stands.
+async fn opened(stream: TcpStream, tls: &Tls) -> io::Result<TlsStream<TcpStream>> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let config = tls.of(start.client_hello().server_name());
+    start.into_stream(config).await
+}
+
 async fn answer(request: HttpRequest<Incoming>, observer: Observer) -> Result<Response<Reply>, Dealt> {
     let (head, body) = request.into_parts();
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -117,6 +127,10 @@ async fn answer(request: HttpRequest<Incoming>, observer: Observer) -> Result<Re
     let reaction = observer.front().receive(&request, SystemTime::now());
     match reaction {
         Reaction::Answer(answer) => Ok(response(answer, false)),
+        Reaction::Late(answer, hold) => {
+            tokio::time::sleep(hold).await;
+            Ok(response(answer, false))
+        }
         Reaction::Cut(answer) => {
             if answer.body.len() < 2 {
                 return Err(Dealt);

@@ -98,6 +98,21 @@ async fn success_is_chunked_and_errors_have_a_length() {
     simulator.finish().await;
 }
 
+/// A program needs no name in the DNS: the links of its answers lead back to where it asked.
+#[tokio::test]
+async fn the_account_is_served_as_localhost_too() {
+    let mut simulator = Running::start("").await;
+    simulator.host = "localhost".to_owned();
+    for id in ["a", "b"] {
+        let body = format!(r#"{{"id": "{id}", "poolInfo": {{"poolId": "p"}}}}"#);
+        let (answer, ended) = simulator.exchange("POST /jobs?api-version=1", &body).await;
+        assert!(answer.starts_with("http/1.1 201") && ended, "{answer}");
+    }
+    let (answer, _) = simulator.exchange("GET /jobs?maxresults=1&api-version=1", "").await;
+    assert!(answer.contains("\"odata.nextlink\":\"https://localhost/jobs"), "{answer}");
+    simulator.finish().await;
+}
+
 /// A reset gives nothing at all, a cut answer its head and first half, and neither a proper end.
 #[tokio::test]
 async fn faults_end_the_connection_as_the_scenario_says() {
@@ -134,7 +149,7 @@ async fn the_command_tells_what_a_client_needs_and_sums_up_at_its_end() {
         }
     }
     let told = told.join("\n");
-    for part in ["demo.simulated.batch.azure.com", "upstream.resolve=", "scenario calm", "--connect-to", "ca.pem"] {
+    for part in ["demo.simulated.batch.azure.com", "upstream.resolve=", "scenario calm", "https://localhost:", "ca.pem"] {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert!(std::fs::read_to_string(dir.path().join("ca.pem")).unwrap().starts_with("-----BEGIN CERTIFICATE-----"));
@@ -147,9 +162,10 @@ async fn the_command_tells_what_a_client_needs_and_sums_up_at_its_end() {
 /// A scenario that does not exist is a bad setting, and the known ones are named; so is a limit that is none.
 #[tokio::test]
 async fn what_cannot_be_simulated_is_exit_code_78() {
-    for (flag, value, want) in
-        [("--scenario", "nonsense", "calm, crowded, errors, lost-writes"), ("--limit", "0", "limit: per_second is above 0")]
-    {
+    for (flag, value, want) in [
+        ("--scenario", "nonsense", "brownout, calm, crowded, errors, flaps, lost-creates"),
+        ("--limit", "0", "limit: per_second is above 0"),
+    ] {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_batch-retry-proxy"));
         let output = command.args(["simulate", flag, value]).output().await.unwrap();
         assert_eq!(output.status.code(), Some(78), "{flag} {value}");

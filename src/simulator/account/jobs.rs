@@ -14,7 +14,7 @@ impl Account {
             "Jobs_ListJobs" => call.listed(&call.page(&self.jobs)?, "jobs", url),
             "Jobs_CreateJob" => self.create_job(call),
             "Jobs_GetJob" => {
-                let job = self.job(call)?;
+                let job = self.shown(self.job(call), call, NOT_FOUND)?;
                 call.found(job, &url(job), "jobs")
             }
             "Jobs_ListJobsFromSchedule" => {
@@ -36,7 +36,8 @@ impl Account {
                 Ok(call.written(200, job))
             }
             "Jobs_DeleteJob" => {
-                let answer = self.turn_job(call, "deleting", &[(call.settled(), State::Gone)])?;
+                let gone = call.gone(&self.traits);
+                let answer = self.turn_job(call, "deleting", &[(gone, State::Gone)])?;
                 self.register.deleted(call.path(2), call.id());
                 Ok(answer)
             }
@@ -64,6 +65,7 @@ impl Account {
         if let Some(job) = self.jobs.get(&id, call.now) {
             return Err(if job.state(call.now) == "deleting" { BEING_DELETED } else { EXISTS });
         }
+        self.admit_job(call)?;
         self.deleted_files.retain(|[job, ..]| *job != key(&id));
         let mut job = Resource::new(&id, fields, self.next_version(), "active", call.now);
         job.fields.entry("priority").or_insert(json!(0));

@@ -18,7 +18,7 @@ impl Account {
             "Pools_CreatePool" => self.create_pool(call),
             "Pools_PoolExists" => Ok(super::validated(Answer::empty(200), self.pool(call)?)),
             "Pools_GetPool" => {
-                let pool = self.pool(call)?;
+                let pool = self.shown(self.pool(call), call, NOT_FOUND)?;
                 // The conditions are judged by the resource, the allocation state by the clock.
                 call.found(pool, "", "pools")?;
                 let mut rendered = call.selected(self.render_pool(pool, call));
@@ -26,8 +26,9 @@ impl Account {
                 Ok(super::validated(Answer::json(&rendered), pool))
             }
             "Pools_DeletePool" => {
+                let gone = call.gone(&self.traits);
                 let pool = self.pool_to_write(call)?;
-                pool.enter(call.now, "deleting", &[(call.settled(), State::Gone)]);
+                pool.enter(call.now, "deleting", &[(gone, State::Gone)]);
                 let answer = call.written(202, pool);
                 self.register.deleted(call.path(2), call.id());
                 Ok(answer)
@@ -60,6 +61,7 @@ impl Account {
         if let Some(pool) = self.pools.get(&id, call.now) {
             return Err(if pool.state(call.now) == "deleting" { BEING_DELETED } else { EXISTS });
         }
+        self.traits.admit_pool(self.pools.iter(call.now).count(), self.begun.unwrap_or(call.now), call.now)?;
         let mut pool = Resource::new(&id, fields, self.next_version(), "active", call.now);
         pool.fields.insert(RESIZED_AT.to_owned(), json!(millis(call)));
         let answer = call.created(&pool, &call.url(&format!("/pools/{id}")));

@@ -11,7 +11,8 @@ impl Account {
             "JobSchedules_ListJobSchedules" => call.listed(&call.page(&self.schedules)?, "jobschedules", url),
             "JobSchedules_CreateJobSchedule" => self.create_schedule(call),
             "JobSchedules_GetJobSchedule" => {
-                let schedule = self.schedules.get(call.segment(1), call.now).ok_or(NOT_FOUND)?;
+                let schedule = self.schedules.get(call.segment(1), call.now).ok_or(NOT_FOUND);
+                let schedule = self.shown(schedule, call, NOT_FOUND)?;
                 call.found(schedule, &url(schedule), "jobschedules")
             }
             "JobSchedules_JobScheduleExists" => {
@@ -29,7 +30,8 @@ impl Account {
             "JobSchedules_EnableJobSchedule" => self.turn_schedule(call, 204, "active", &[]),
             "JobSchedules_TerminateJobSchedule" => self.turn_schedule(call, 202, "terminating", &call.after(&["completed"])),
             "JobSchedules_DeleteJobSchedule" => {
-                let answer = self.turn_schedule(call, 202, "deleting", &[(call.settled(), State::Gone)])?;
+                let gone = call.gone(&self.traits);
+                let answer = self.turn_schedule(call, 202, "deleting", &[(gone, State::Gone)])?;
                 self.register.deleted(call.path(2), call.id());
                 Ok(answer)
             }
@@ -49,6 +51,7 @@ impl Account {
         if let Some(schedule) = self.schedules.get(&id, call.now) {
             return Err(if schedule.state(call.now) == "deleting" { BEING_DELETED } else { EXISTS });
         }
+        self.admit_job(call)?;
         let schedule = Resource::new(&id, fields, self.next_version(), "active", call.now);
         let answer = call.created(&schedule, &call.url(&format!("/jobschedules/{id}")));
         self.register.made(format!("/jobschedules/{}", key(&id)));

@@ -23,7 +23,7 @@ impl Account {
             }
             "Tasks_CreateTaskCollection" => self.add_collection(call),
             "Tasks_GetTask" => {
-                let task = self.task(call)?;
+                let task = self.shown(self.task(call), call, NOT_FOUND)?;
                 call.found(task, &task_url(call, &task.id), "tasks")
             }
             "Tasks_ReplaceTask" => {

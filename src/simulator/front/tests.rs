@@ -21,7 +21,13 @@ impl Bench {
     fn new(faults: &str) -> Self {
         let scenario = Scenario::parse("x", &format!("name='x'\ndescription='x'\n{faults}")).unwrap();
         let gatekeeper = Gatekeeper::new("demo", "c2VjcmV0").unwrap();
-        let front = Front::new(gatekeeper, Dealer::new(&scenario, 1), "demo.simulated.batch.azure.com", 1);
+        let front = Front::new(
+            gatekeeper,
+            Dealer::new(&scenario, 1),
+            Account::new(scenario.account),
+            "demo.simulated.batch.azure.com",
+            1,
+        );
         Self { front, now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) }
     }
 
@@ -292,4 +298,56 @@ fn a_fault_before_the_work_leaves_none() {
             assert!(answer.headers.contains_key("retry-after"), "{fault}");
         }
     }
+}
+
+/// What the `[account]` of a scenario says, told by the clock.
+#[test]
+fn an_account_may_be_slow_to_delete_slow_to_show_and_short_of_quota() {
+    let none = Value::Null;
+    let job = |id: &str| json!({ "id": id, "poolInfo": { "poolId": "p" } });
+    let wait = |bench: &mut Bench, millis| bench.now += Duration::from_millis(millis);
+
+    let mut bench = Bench::new("[account]\ndeletion='5s'");
+    assert_eq!(bench.told("POST /jobs", &job("j")), "201");
+    assert_eq!(bench.told("DELETE /jobs/j", &none), "202");
+    wait(&mut bench, 4999);
+    assert_eq!(bench.told("POST /jobs", &job("j")), "409 JobBeingDeleted");
+    wait(&mut bench, 1);
+    assert_eq!(bench.told("POST /jobs", &job("j")), "201");
+
+    let mut bench = Bench::new("[account]\nread_lag='1s'");
+    for (create, get, code) in [
+        ("/pools", "/pools/j", "PoolNotFound"),
+        ("/jobs", "/jobs/j", "JobNotFound"),
+        ("/jobs/j/tasks", "/jobs/j/tasks/j", "TaskNotFound"),
+        ("/jobschedules", "/jobschedules/j", "JobScheduleNotFound"),
+    ] {
+        assert_eq!(bench.told(&format!("POST {create}"), &job("j")), "201");
+        wait(&mut bench, 999);
+        assert_eq!(bench.told(&format!("GET {get}"), &none), format!("404 {code}"));
+        wait(&mut bench, 1);
+        assert_eq!(bench.told(&format!("GET {get}"), &none), "200");
+    }
+
+    let mut bench = Bench::new("[account]\njobs=2\npools=1\noccupied='3s'");
+    assert_eq!(bench.told("POST /jobs", &job("a")), "409 ActiveJobAndScheduleQuotaReached");
+    assert_eq!(bench.told("POST /pools", &job("a")), "409 PoolQuotaReached");
+    wait(&mut bench, 3000);
+    assert_eq!(bench.told("POST /pools", &job("a")), "201");
+    assert_eq!(bench.told("POST /pools", &job("b")), "409 PoolQuotaReached");
+    assert_eq!(bench.told("POST /jobs", &job("a")), "201");
+    assert_eq!(bench.told("POST /jobschedules", &job("s")), "201");
+    assert_eq!(bench.told("POST /jobs", &job("b")), "409 ActiveJobAndScheduleQuotaReached");
+    assert_eq!(bench.told("POST /jobs/a/terminate", &none), "202");
+    bench.later();
+    assert_eq!(bench.told("POST /jobs", &job("b")), "201", "a completed job is not active");
+}
+
+#[test]
+fn a_slow_answer_is_whole_and_its_work_done() {
+    let mut bench = Bench::new("[[fault]]\nkind='slow'\non=['creates']\nevery=1\nhold='7s'");
+    let job = json!({ "id": "j", "poolInfo": { "poolId": "p" } });
+    let Reaction::Late(answer, hold) = bench.react("POST /jobs", &[], &job) else { panic!("not late") };
+    assert_eq!((told(&answer), hold), ("201".to_owned(), Duration::from_secs(7)));
+    assert_eq!(bench.told("GET /jobs/j", &Value::Null), "200");
 }

@@ -5,8 +5,10 @@ fn every_built_in_scenario_is_one_and_has_its_own_name() {
     assert_eq!(BUILT_IN.map(|(name, _)| name), NAMES);
     for name in NAMES {
         let scenario = Scenario::load(name).unwrap();
-        let is_calm = scenario.rules.is_empty() && scenario.limit.is_none();
+        let is_calm = scenario.rules.is_empty() && scenario.limit.is_none() && !scenario.account.is_odd();
         assert_eq!((scenario.name.as_str(), is_calm), (name, name == "calm"));
+        let set = scenario.settings.clone();
+        crate::config::Settings::load(&crate::config::Sources { set, ..Default::default() }).unwrap();
         assert!(!scenario.description.is_empty());
     }
 }
@@ -23,6 +25,7 @@ fn what_is_wrong_with_a_scenario_is_named() {
         ("kind='refuse'\non=['all']\nevery=2\nstatus=418", "status is one of"),
         ("kind='refuse'\non=['Jobs_Dance']\nevery=2\nstatus=503", "Jobs_Dance is neither"),
         ("kind='stall'\non=['all']\nevery=2\nhold='soon'", "soon"),
+        ("kind='slow'\non=['all']\nevery=2", "hold is missing"),
         ("kind='throttle'\non=['all']\nevery=2", "for is missing"),
         ("kind='refuse-after-work'\non=['writes']\nevery=2", "status is missing"),
         ("kind='truncate'\non=['all']\nevery=2\nretry_after='1s'", "retry_after does not belong"),
@@ -32,6 +35,10 @@ fn what_is_wrong_with_a_scenario_is_named() {
     ] {
         let error = Scenario::parse("x", &format!("name='x'\ndescription='x'\n[[fault]]\n{fault}")).unwrap_err();
         assert!(error.to_string().contains(want), "{fault}: {error}");
+    }
+    for (account, want) in [("deletion='soon'", "soon"), ("quota=1", "unknown field `quota`"), ("jobs=-1", "jobs")] {
+        let error = Scenario::parse("x", &format!("name='x'\ndescription='x'\n[account]\n{account}")).unwrap_err();
+        assert!(error.to_string().contains(want), "{account}: {error}");
     }
     for (limit, want) in [
         ("per_second=0\nburst=1", "limit: per_second is above 0"),
@@ -43,5 +50,5 @@ fn what_is_wrong_with_a_scenario_is_named() {
         let error = Scenario::parse("x", &format!("name='x'\ndescription='x'\n[limit]\n{limit}")).unwrap_err();
         assert!(error.to_string().contains(want), "{limit}: {error}");
     }
-    assert!(Scenario::load("nonsense").unwrap_err().to_string().contains("calm, crowded"));
+    assert!(Scenario::load("nonsense").unwrap_err().to_string().contains("brownout, calm"));
 }
