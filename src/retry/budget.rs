@@ -89,6 +89,23 @@ impl Budget {
         Self { settings, begun: now, slots: Slots::default() }
     }
 
+    /// Another rule from now on. What was counted stays counted, as far as it was remembered; where the window changes, requests as of the
+    /// beginning of their slot and replays as of its end, so that no replay is granted that the rule would not allow.
+    pub fn reconfigure(&mut self, settings: BudgetSettings, now: Instant) {
+        let former = std::mem::replace(self, Self { settings, begun: self.begun, slots: Slots::default() });
+        let latest = self.advance(now);
+        for slot in former.slots.held() {
+            let (begins, ends) = (self.slot_of(former.begin_of(slot)), self.slot_of(former.begin_of(slot + 1)));
+            let Slot { requests, replays } = former.slots.at(slot);
+            if self.slots.held().contains(&begins) {
+                self.slots.at_mut(begins).requests += requests;
+            }
+            if self.slots.held().contains(&ends.min(latest)) {
+                self.slots.at_mut(ends.min(latest)).replays += replays;
+            }
+        }
+    }
+
     /// A request came. Its replays do not count.
     pub fn deposit(&mut self, now: Instant) {
         let slot = self.advance(now);
@@ -129,9 +146,13 @@ impl Budget {
 
     /// Moves on to the slot of `now`, forgetting what is too old.
     fn advance(&mut self, now: Instant) -> u64 {
-        let passed = now.saturating_duration_since(self.begun).as_nanos();
-        let slot = (passed * SLOTS as u128 / self.settings.window.as_nanos()) as u64;
+        let slot = self.slot_of(now.saturating_duration_since(self.begun));
         self.slots.advance(slot)
+    }
+
+    /// The slot in which so much time had passed since the first began.
+    fn slot_of(&self, passed: Duration) -> u64 {
+        (passed.as_nanos() * SLOTS as u128 / self.settings.window.as_nanos()) as u64
     }
 
     /// When a slot begins, counted from the first.

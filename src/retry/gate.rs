@@ -93,6 +93,12 @@ impl Gate {
         Self { settings, meter, force: None, queue, scopes }
     }
 
+    /// Other numbers from now on. What is closed stays closed, who waits keeps waiting, and the pace is what it is: they count when the service
+    /// next refuses, and for who asks to pass.
+    pub fn reconfigure(&mut self, settings: GateSettings) {
+        self.settings = settings;
+    }
+
     /// Whether this request may be sent now. `deadline` is the last moment at which a send is still of use to it.
     pub fn admit(&mut self, now: Instant, ticket: Ticket, deadline: Instant) -> Admission {
         if let Some(opens) = ticket.scope.and_then(|scope| self.scopes.closed_until(scope, now)) {

@@ -83,7 +83,59 @@ fn a_long_silence_is_forgotten_at_once() {
     assert_eq!(budget.balance(now + 100_000_000 * SECOND), 100.0);
 }
 
+#[test]
+fn another_rule_counts_what_was_spent_under_the_one_before() {
+    for (ratio, floor, window, left) in
+        [(0.2, 10, 10, 150.0), (0.2, 20, 10, 250.0), (0.0, 10, 10, 0.0), (0.2, 10, 60, 650.0)]
+    {
+        let (mut budget, now) = budget(0.2, 10, 10);
+        for _ in 0..1000 {
+            budget.deposit(now);
+        }
+        for _ in 0..150 {
+            assert_eq!(budget.withdraw(now + SECOND), Withdrawal::Granted);
+        }
+        budget.reconfigure(BudgetSettings::new(ratio, floor, Duration::from_secs(window)).unwrap(), now + SECOND);
+        assert_eq!(budget.balance(now + SECOND), left, "{ratio} {floor} {window}");
+    }
+}
+
 proptest! {
+    /// What was forgotten under a shorter window cannot count under a longer one.
+    #[test]
+    fn no_shorter_window_ever_holds_more_replays_than_its_rule(
+        steps in prop::collection::vec((0..400u64, 0..8u32, 0..12u32), 1..200),
+        change in 0..200usize,
+        floors in (1..5u32, 1..5u32),
+        windows in (1000..12_000u64, 1000..12_000u64),
+    ) {
+        let (before, after) = (windows.0.max(windows.1), windows.0.min(windows.1));
+        let rule = |floor, window| BudgetSettings::new(0.2, floor, Duration::from_millis(window)).unwrap();
+        let mut now = Instant::now();
+        let mut budget = Budget::new(rule(floors.0, before), now);
+        let (mut window, mut floor) = (Duration::from_millis(before), floors.0);
+        let (mut requests, mut replays) = (Vec::new(), Vec::new());
+        for (step, (passed, deposits, asks)) in steps.into_iter().enumerate() {
+            now += Duration::from_millis(passed);
+            if step == change {
+                (window, floor) = (Duration::from_millis(after), floors.1);
+                budget.reconfigure(rule(floor, after), now);
+            }
+            for _ in 0..deposits {
+                budget.deposit(now);
+                requests.push(now);
+            }
+            for _ in 0..asks {
+                if budget.withdraw(now) == Withdrawal::Granted {
+                    replays.push(now);
+                    let within = |times: &[Instant]| times.iter().filter(|at| **at + window > now).count() as f64;
+                    let most = 0.2 * within(&requests) + f64::from(floor) * window.as_secs_f64();
+                    prop_assert!(within(&replays) <= most + 1e-9, "{} > {most}", within(&replays));
+                }
+            }
+        }
+    }
+
     #[test]
     fn no_window_ever_holds_more_replays_than_the_rule(
         steps in prop::collection::vec((0..400u64, 0..8u32, 0..12u32), 1..200),

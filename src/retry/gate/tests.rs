@@ -130,6 +130,19 @@ fn a_hint_past_the_longest_closes_for_the_longest() {
 }
 
 #[test]
+fn other_numbers_open_nothing_and_lose_nobody() {
+    let (mut gate, now) = busy_gate(settings(), 100);
+    gate.throttled(now, Some(60 * SECOND), None, 0.0);
+    queue_up(&mut gate, now, &[ticket(1), ticket(2)]);
+    let before = gate.snapshot(now);
+    gate.reconfigure(GateSettings::new(SECOND, 1.0, 1.0, 0.95, 1).unwrap());
+    assert_eq!(gate.snapshot(now), before);
+    assert_eq!(gate.admit(now, ticket(3), now + 600 * SECOND), Admission::Refuse, "as many wait as may");
+    assert_eq!(gate.release(now + 59 * SECOND), None);
+    assert_eq!(orders(&drain(&mut gate, now + 90 * SECOND)), [1, 2]);
+}
+
+#[test]
 fn a_refusal_without_a_hint_closes_nothing_and_cuts_the_pace() {
     let (mut gate, now) = busy_gate(settings(), 100);
     gate.throttled(now, None, None, 0.0);
