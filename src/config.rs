@@ -1,4 +1,4 @@
-//! Turns text into settings, once, before anything runs: what comes out of here needs no further check.
+//! Turns text into settings, before anything runs and at each reload: what comes out of here needs no further check.
 //!
 //! Layers, later wins: the built-in defaults (`config/default.toml`), a file, environment variables, `--set`, flags. Each
 //! value keeps the place it came from, so that an error can name it and `config show` can tell. Which values a setting takes
@@ -23,14 +23,19 @@ mod effective;
 mod error;
 mod keys;
 mod layer;
+mod loaded;
 mod reader;
 mod sections;
 mod unit;
+mod watch;
 
 pub use effective::{Effective, EffectiveEntry};
 pub use error::{ConfigError, Problem};
+pub use keys::needs_restart;
 pub use layer::ENV_PREFIX;
+pub use loaded::Loaded;
 pub use unit::parse_duration;
+pub use watch::{Sight, Watch};
 
 use layer::Layer;
 
@@ -86,14 +91,12 @@ pub struct Flag {
 // === impl Settings ===
 
 impl Settings {
-    /// Merges all layers and checks every value.
-    ///
-    /// Reads the file and, for `retry.memory_limit = "auto"`, the cgroup's memory limit.
+    /// Merges all layers and checks every value, as [`Loaded::load`] does.
     ///
     /// # Errors
     /// A file that cannot be read or is not TOML, or else every unknown key and wrong value found.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        load(sources).map(|(settings, _)| settings)
+        Loaded::load(sources).map(Loaded::into_settings)
     }
 
     /// The defaults with `text` as the file, and no other layer. Errors call the file `config`.
@@ -102,7 +105,7 @@ impl Settings {
     /// As [`Self::load`].
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         let merged = merge(vec![defaults(), Layer::document(text, "config")?])?;
-        sections::settings(&merged, Path::new("/"))
+        Loaded::of(merged).map(Loaded::into_settings)
     }
 }
 
@@ -114,19 +117,22 @@ impl Effective {
     /// # Errors
     /// As [`Settings::load`].
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        load(sources).map(|(_, merged)| Self::of(&merged))
+        Loaded::load(sources).map(|loaded| loaded.effective())
     }
 }
 
-fn load(sources: &Sources) -> Result<(Settings, Value), ConfigError> {
-    let mut layers = vec![defaults()];
-    if let Some(path) = &sources.file {
-        layers.push(Layer::document(&read(path)?, &path.display().to_string())?);
+// === impl Sources ===
+
+impl Sources {
+    /// What the file holds, where there is one.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unreadable`].
+    pub fn read_file(&self) -> Result<Option<Vec<u8>>, ConfigError> {
+        let Some(path) = &self.file else { return Ok(None) };
+        let unreadable = |source| ConfigError::Unreadable { path: path.clone(), source };
+        fs::read(path).map(Some).map_err(unreadable)
     }
-    layers.extend([Layer::environment(&sources.env), Layer::set(&sources.set), Layer::flags(&sources.flags)]);
-    let merged = merge(layers)?;
-    let settings = sections::settings(&merged, Path::new("/"))?;
-    Ok((settings, merged))
 }
 
 fn defaults() -> Layer {
@@ -147,11 +153,11 @@ fn merge(layers: Vec<Layer>) -> Result<Value, ConfigError> {
     Ok(builder.build().expect("assignments are values already, collecting them cannot fail").cache)
 }
 
-fn read(path: &Path) -> Result<String, ConfigError> {
-    let bytes = fs::read(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    String::from_utf8(bytes).map_err(|err| {
-        let valid = err.utf8_error().valid_up_to();
-        ConfigError::NotUtf8 { path: path.to_owned(), line: layer::line_at(err.as_bytes(), valid) }
+/// The text of a file.
+fn utf8<'a>(path: &Path, bytes: &'a [u8]) -> Result<&'a str, ConfigError> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let line = layer::line_at(bytes, error.valid_up_to());
+        ConfigError::NotUtf8 { path: path.to_owned(), line }
     })
 }
 

@@ -102,6 +102,33 @@ pub(super) const KEYS: [&str; 54] = [
     "log.format",
 ];
 
+/// Whether another value of `key` takes effect after a restart only. So it is for what nobody has thought of.
+pub fn needs_restart(key: &str) -> bool {
+    let reloads = |name: &&str| key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    !RELOADED.iter().any(reloads)
+}
+
+/// Keys and sections that a reload puts in force. Not among them is what is made once: the sockets, the authority and the files that clients
+/// read once, the roots that are given to clients too, and the shape of logs. `intercept.hosts` reloads as far as the authority may vouch for the
+/// hosts.
+const RELOADED: [&str; 15] = [
+    "listen.header_timeout",
+    "listen.idle_timeout",
+    "listen.allow",
+    "admin.allow_shutdown",
+    "intercept",
+    "tunnel",
+    "forward",
+    RESOLVE,
+    "upstream.connect_timeout",
+    "upstream.response_timeout",
+    "upstream.body_idle_timeout",
+    "upstream.pool_idle_timeout",
+    "retry",
+    "shutdown.grace",
+    "log.level",
+];
+
 /// The one key whose value is a table; the names in it are hosts and may hold dots.
 pub(super) const RESOLVE: &str = "upstream.resolve";
 
