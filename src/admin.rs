@@ -32,6 +32,7 @@ mod tests;
 use self::page::Pages;
 pub use self::page::{AdminContext, AuthorityInfo};
 pub use self::readiness::Readiness;
+pub use self::status::{ConfigStatus, FailedReload};
 
 /// The admin side.
 #[derive(Clone, Debug)]

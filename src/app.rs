@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -15,14 +15,19 @@ use crate::admin::{AdminContext, AdminServer, AuthorityInfo, Readiness};
 use crate::config::Settings;
 use crate::metrics::{BuildInfo, Metrics};
 use crate::proxy::{Parts, Proxy};
-use crate::retry::policy::RetryPolicy;
 use crate::shutdown::{Drain, Drained, Shutdown};
 use crate::telemetry::LogHandle;
 use crate::tls::authority::{AuthorityError, CertificateAuthority};
 use crate::tls::leaf::ServerConfigs;
 use crate::tls::roots::{Roots, RootsError};
 use crate::tls::trust::{self, PublishError};
-use crate::upstream::{Dialer, Upstream};
+
+mod in_force;
+mod reload;
+
+pub use self::in_force::InForce;
+pub use self::reload::Reload;
+use self::reload::Reloader;
 
 /// The program with its sockets bound and its authority ready, not yet serving.
 #[derive(Debug)]
@@ -32,6 +37,7 @@ pub struct App {
     certificates: ServerConfigs,
     roots: Arc<Roots>,
     metrics: Metrics,
+    in_force: InForce,
     proxy: Bound,
     admin: Bound,
 }
@@ -68,10 +74,19 @@ pub enum StartError {
 pub struct Controls {
     /// Changes the log level.
     pub logs: LogHandle,
-    /// The settings in force, as text.
-    pub config: String,
+    /// Where the settings came from.
+    pub config: Configuration,
     /// Starts draining.
     pub shutdown: Shutdown,
+}
+
+/// Where the settings came from, and whether they can be had anew.
+#[derive(Debug)]
+pub enum Configuration {
+    /// They stay as they are; this is their text.
+    Fixed(String),
+    /// They are read anew while the program runs.
+    Reloadable(Box<Reload>),
 }
 
 #[derive(Debug)]
@@ -101,7 +116,8 @@ impl App {
             trust::publish(directory, &authority, &roots, proxy.address)?;
         }
         let metrics = Metrics::new(BuildInfo::current());
-        Ok(Self { settings, authority, certificates, roots, metrics, proxy, admin })
+        let in_force = InForce::new(&settings);
+        Ok(Self { settings, authority, certificates, roots, metrics, in_force, proxy, admin })
     }
 
     /// Where the proxy listens.
@@ -124,9 +140,9 @@ impl App {
         self.settings.ca.publish.as_ref()
     }
 
-    /// How long requests may take to finish once draining begins.
-    pub fn grace(&self) -> Duration {
-        self.settings.shutdown_grace
+    /// The settings in force, also once they are others than at the start.
+    pub fn in_force(&self) -> InForce {
+        self.in_force.clone()
     }
 
     /// What is counted.
@@ -136,23 +152,42 @@ impl App {
 
     /// Serves until `drain` begins, then until every connection has ended or the grace has passed.
     pub async fn run(self, drain: Drain, controls: Controls) -> Drained {
+        let Controls { logs, config, shutdown } = controls;
         let readiness = Readiness::default();
-        let admin = AdminServer::new(self.admin_context(&readiness, controls));
-        let dialer = Dialer::new(&self.settings.upstream);
+        let admin = AdminServer::new(self.admin_context(&readiness, logs.clone(), shutdown));
+        let tls = self.roots.client_config();
+        let (dialer, upstream) = reload::connect(&self.settings, tls.clone());
+        let terms = reload::terms(&self.settings, dialer, upstream);
         let parts = Parts {
-            upstream: Upstream::new(&self.settings.upstream, dialer.clone(), self.roots.client_config()),
-            listen: self.settings.listen,
-            route: self.settings.route,
-            throttle: self.settings.throttle,
-            bodies: self.settings.bodies,
-            body_idle_timeout: self.settings.upstream.body_idle_timeout,
-            policy: RetryPolicy::new(self.settings.retry),
+            terms: terms.clone(),
             certificates: self.certificates,
-            dialer,
-            metrics: self.metrics,
+            metrics: self.metrics.clone(),
             drain: drain.clone(),
         };
         let proxy = Proxy::new(parts, self.proxy.address);
+        match config {
+            Configuration::Fixed(text) => self.in_force.describe(text, None),
+            Configuration::Reloadable(reload) => {
+                self.in_force.describe(reload.text(), reload.file());
+                let reloader = Reloader {
+                    reload: *reload,
+                    in_force: self.in_force,
+                    proxy: proxy.clone(),
+                    terms,
+                    tls,
+                    authority: self.authority,
+                    metrics: self.metrics,
+                    logs,
+                };
+                let draining = drain.clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = reloader.run() => {}
+                        () = draining.started() => {}
+                    }
+                });
+            }
+        }
         // The admin server answers until the last connection has ended: a drain can be watched.
         let (ended, end) = tokio::sync::oneshot::channel::<()>();
         let admin = tokio::spawn(admin.serve(self.admin.listener, async move {
@@ -177,14 +212,13 @@ impl App {
         drained
     }
 
-    fn admin_context(&self, readiness: &Readiness, controls: Controls) -> AdminContext {
-        let Controls { logs, config, shutdown } = controls;
-        let grace = self.settings.shutdown_grace;
+    fn admin_context(&self, readiness: &Readiness, logs: LogHandle, shutdown: Shutdown) -> AdminContext {
         let (authority, roots) = (self.authority.clone(), self.roots.clone());
+        let [allowing, asking, telling, stopping] = [(); 4].map(|()| self.in_force.clone());
         AdminContext {
             build: BuildInfo::current(),
             proxy_address: self.proxy.address,
-            allow_shutdown: self.settings.admin.allow_shutdown,
+            allow_shutdown: Box::new(move || allowing.allow_shutdown()),
             authority: AuthorityInfo {
                 subject: self.authority.subject(),
                 fingerprint: self.authority.fingerprint_sha256(),
@@ -204,8 +238,9 @@ impl App {
             metrics: self.metrics.clone(),
             readiness: readiness.clone(),
             logs,
-            config: Box::new(move || config.clone()),
-            shutdown: Box::new(move || shutdown.drain(grace)),
+            config: Box::new(move || telling.text()),
+            config_status: Box::new(move || asking.status()),
+            shutdown: Box::new(move || shutdown.drain(stopping.grace())),
         }
     }
 }

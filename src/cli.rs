@@ -12,7 +12,8 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use thiserror::Error;
 
-use crate::config::{ConfigError, ENV_PREFIX, Effective, Settings};
+use crate::app::Reload;
+use crate::config::{ConfigError, ENV_PREFIX, Loaded, Settings};
 
 mod args;
 mod ca;
@@ -136,25 +137,25 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failure> {
     let cli = Cli::try_parse_from(args)?;
     let sources = cli.sources(environment()?)?;
+    let settings = || Settings::load(&sources);
     let done = match &cli.command {
+        None | Some(Command::Serve { .. }) => serve::run(Reload::new(sources)?),
+        Some(Command::Ca { command: CaCommand::Export { export, .. }, .. }) => ca::export(&settings()?, export),
+        Some(Command::Ca { command: CaCommand::Show { .. }, .. }) => ca::show(&settings()?),
         Some(Command::Config { command: ConfigCommand::Check { .. }, .. }) => config::check(&sources),
         Some(Command::Config { command: ConfigCommand::Show { .. }, .. }) => config::show(&sources),
         Some(Command::Completions { shell }) => manual::completions(*shell),
         Some(Command::Demo { demo }) => demo::run(demo),
         Some(Command::Man { out }) => manual::pages(out.as_deref()),
-        Some(Command::Simulate { simulate }) => simulate::run(simulate),
-        other => {
-            let settings = Settings::load(&sources)?;
-            match other {
-                Some(Command::Ca { command: CaCommand::Export { export, .. }, .. }) => ca::export(&settings, export),
-                Some(Command::Ca { command: CaCommand::Show { .. }, .. }) => ca::show(&settings),
-                Some(Command::Explain { explain, .. }) => explain::run(&settings, explain),
-                Some(Command::Healthcheck { .. }) => probe::healthcheck(&settings),
-                Some(Command::Wait { wait, .. }) => probe::wait(&settings, wait),
-                Some(Command::Run { run, .. }) => return run::run(settings, &Effective::load(&sources)?, run),
-                _ => serve::run(settings, &Effective::load(&sources)?),
-            }
+        Some(Command::Explain { explain, .. }) => explain::run(&settings()?, explain),
+        Some(Command::Healthcheck { .. }) => probe::healthcheck(&settings()?),
+        Some(Command::Run { run, .. }) => {
+            let loaded = Loaded::load(&sources)?;
+            let effective = loaded.effective();
+            return run::run(loaded.into_settings(), &effective, run);
         }
+        Some(Command::Simulate { simulate }) => simulate::run(simulate),
+        Some(Command::Wait { wait, .. }) => probe::wait(&settings()?, wait),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

@@ -18,8 +18,8 @@
 //! | [`proxy`] | accept, route, tunnel, intercept, forward: the replay loop | all of the above |
 //! | [`admin`] | metrics, probes and status over HTTP | `metrics`, `tls`, `batch`, `telemetry`, `shutdown` |
 //! | [`simulator`] | a stand-in Batch account for `simulate`, `demo` and tests | `batch`, `tls`, `shutdown`, `metrics` |
-//! | [`config`] | raw TOML and environment, converted once to the settings each module declares | the modules that declare settings |
-//! | [`app`] | composition: bind, then run until drained | all but `cli` |
+//! | [`config`] | raw TOML and environment, converted at start and at each reload to the settings each module declares | the modules that declare settings |
+//! | [`app`] | composition: bind, then run until drained; reloads | all but `cli` |
 //! | [`cli`] | arguments and subcommands | everything |
 //!
 //! `batch` and `retry` never look at a clock, a socket, a file or the environment: time and chance come in as arguments.
@@ -33,6 +33,9 @@
 //! in its words), then loops: `Upstream::send`, `RetryPolicy::decide`, wait, take a token of the budget, pass the gate.
 //! An answer that an earlier send may have brought about is settled first. Then it is delivered with a `Proxy-Status` header and its fate is
 //! counted. One that breaks off while it streams is sent for again by `Download::repair`, and the client is given the rest.
+//!
+//! Settings are taken from the terms in force (`proxy::Terms`) when a connection or request begins. A reload replaces the terms and nothing that has
+//! begun.
 
 pub mod admin;
 pub mod app;

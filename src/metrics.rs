@@ -27,8 +27,8 @@ pub use self::account::{Account, Accounts};
 use self::families::Families;
 use self::family::Gauges;
 use self::labels::{
-    ConnectionKind, ConnectionResult, Direction, EchoResolution, Fate, LeafResult, RepairResult, RetryReason, Side,
-    UnheldReason,
+    ConnectionKind, ConnectionResult, Direction, EchoResolution, Fate, LeafResult, ReloadResult, RepairResult, RetryReason,
+    Side, UnheldReason,
 };
 pub use self::summary::{AccountSummary, Summary, Totals};
 use self::throttle::Source;
@@ -136,6 +136,12 @@ impl Metrics {
     /// A body passed without being held: a request that could be sent only once, or an answer for which there was no memory.
     pub fn unheld_body(&self, reason: UnheldReason) {
         self.families.unheld_bodies.with([reason.as_str()]).inc();
+    }
+
+    /// The settings were read anew.
+    pub fn reloaded(&self, result: ReloadResult) {
+        self.families.config_reloads.with([result.as_str()]).inc();
+        self.families.config_last_reload_successful.set(i64::from(result != ReloadResult::Failed));
     }
 
     /// Some task panicked.

@@ -19,12 +19,13 @@ mod repeats;
 mod route;
 mod stream;
 mod template;
+mod terms;
 mod throttle;
 mod tunnel;
 mod watch;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,10 +40,11 @@ use tracing::{debug, warn};
 
 use self::absolute::{AnyBody, any, established};
 use self::error::{Trouble, plain, rejection};
-use self::forward::Forwarder;
 use self::http::serve_http1;
 use self::prefixed::Prefixed;
 use self::route::{Reach, Route, Target};
+use self::terms::Live;
+pub use self::terms::Terms;
 pub use self::throttle::ThrottleSettings;
 use self::throttle::Throttles;
 use self::watch::{Watch, Watched};
@@ -50,11 +52,9 @@ use crate::batch::endpoint::{HostPattern, HostSet};
 use crate::metrics::Metrics;
 use crate::metrics::labels::{ConnectionKind, ConnectionResult};
 use crate::retry::outcome::Transmission;
-use crate::retry::policy::RetryPolicy;
 use crate::shutdown::Drain;
 use crate::tls::handshake::ClientRuntime;
 use crate::tls::leaf::ServerConfigs;
-use crate::upstream::{Dialer, Upstream};
 
 /// The listening side.
 #[derive(Clone, Debug)]
@@ -108,24 +108,10 @@ pub struct Proxy {
 /// What the proxy is made of.
 #[derive(Debug)]
 pub struct Parts {
-    /// The listening side.
-    pub listen: ListenSettings,
-    /// What becomes of a request.
-    pub route: RouteSettings,
-    /// How much is held.
-    pub bodies: BodySettings,
-    /// Longest pause in an answer's body (`upstream.body_idle_timeout`).
-    pub body_idle_timeout: Duration,
-    /// The replay rules.
-    pub policy: RetryPolicy,
-    /// The gates and budgets of accounts.
-    pub throttle: ThrottleSettings,
+    /// What a reload may replace.
+    pub terms: Terms,
     /// What opened connections present.
     pub certificates: ServerConfigs,
-    /// Opens TCP connections.
-    pub dialer: Dialer,
-    /// The pooled client.
-    pub upstream: Upstream,
     /// Where things are counted.
     pub metrics: Metrics,
     /// What sees a shutdown.
@@ -135,15 +121,12 @@ pub struct Parts {
 /// What every connection sees.
 #[derive(Debug)]
 struct Shared {
-    listen: ListenSettings,
     reach: Reach,
     /// The address clients are told.
     address: SocketAddr,
-    route: RouteSettings,
+    /// Locked for as long as it takes to clone the pointer.
+    live: tokio::sync::watch::Sender<Arc<Live>>,
     certificates: ServerConfigs,
-    dialer: Dialer,
-    upstream: Upstream,
-    forwarder: Forwarder,
     throttles: Throttles,
     metrics: Metrics,
     drain: Drain,
@@ -157,28 +140,23 @@ type Place = Arc<OwnedSemaphorePermit>;
 impl Proxy {
     /// A proxy that will serve a listener bound to `address`.
     pub fn new(parts: Parts, address: SocketAddr) -> Self {
-        let Parts { listen, route, bodies, body_idle_timeout, policy, throttle, .. } = parts;
-        let (certificates, dialer, upstream) = (parts.certificates, parts.dialer, parts.upstream);
-        let (metrics, drain) = (parts.metrics, parts.drain);
-        let throttles = Throttles::new(throttle, &metrics);
-        let forwarder = Forwarder::new(
-            upstream.clone(),
-            policy,
-            bodies,
-            body_idle_timeout,
-            listen.idle_timeout,
-            metrics.clone(),
-            drain.clone(),
-        );
+        let Parts { terms, certificates, metrics, drain } = parts;
+        let throttles = Throttles::new(terms.throttle, &metrics);
+        let live = tokio::sync::watch::Sender::new(Arc::new(Live::new(terms, metrics.clone(), drain.clone())));
         let reach = if address.ip().is_loopback() { Reach::Loopback } else { Reach::Network };
-        let shared =
-            Shared { listen, reach, address, route, certificates, dialer, upstream, forwarder, throttles, metrics, drain };
+        let shared = Shared { reach, address, live, certificates, throttles, metrics, drain };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Puts other terms in force, for the connections and requests that begin from now on.
+    pub fn replace(&self, terms: Terms) {
+        self.shared.throttles.reconfigure(terms.throttle);
+        self.shared.live.send_modify(|live| *live = Arc::new(live.under(terms)));
     }
 
     /// Accepts connections until draining begins. Connections under way are tasks of the drain.
     pub async fn serve(self, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(self.shared.listen.max_connections));
+        let places = Arc::new(Semaphore::new(self.shared.live().listen.max_connections));
         loop {
             let place = tokio::select! {
                 place = places.clone().acquire_owned() => place,
@@ -216,12 +194,14 @@ async fn serve_conn(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, pl
         debug!(%error, "client left before it was served");
         return;
     }
-    let allowed = shared.allows(peer.ip());
+    let (allowed, watch) = {
+        let live = shared.live();
+        (live.allows(peer.ip()), Watch::awaiting_head(live.listen.header_timeout, live.listen.idle_timeout))
+    };
     if !allowed {
         shared.metrics.connection(ConnectionKind::Forward).end(ConnectionResult::Denied);
         warn!(client = %peer.ip(), "client is not in listen.allow");
     }
-    let watch = Watch::awaiting_head(shared.listen.header_timeout, shared.listen.idle_timeout);
     let handle = |request| {
         let (shared, place, busy) = (shared.clone(), place.clone(), watch.busy());
         async move {
@@ -239,10 +219,11 @@ async fn serve_conn(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, pl
 
 /// Answers one request on the proxy's port.
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>, place: Place) -> Response<AnyBody> {
-    match Route::of(request.method(), request.uri(), shared.reach, &shared.route) {
+    let live = shared.live();
+    match Route::of(request.method(), request.uri(), shared.reach, &live.route) {
         Route::Forward(_) => {
             let connection = shared.metrics.connection(ConnectionKind::Forward);
-            let (response, result) = absolute::forward(request, &shared.upstream, shared.listen.idle_timeout).await;
+            let (response, result) = absolute::forward(request, &live.forwarder.upstream, live.listen.idle_timeout).await;
             connection.end(result);
             response
         }
@@ -262,14 +243,20 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>, place: Place) -
             shared.metrics.connection(kind).end(ConnectionResult::Denied);
             any(rejection(reason, &shared.address.to_string()))
         }
-        Route::Tunnel(target) => connect_tunnel(shared, request, target, place).await,
+        Route::Tunnel(target) => connect_tunnel(shared, &live, request, target, place).await,
     }
 }
 
 /// Answers 200 only once the way is clear.
-async fn connect_tunnel(shared: Arc<Shared>, request: Request<Incoming>, target: Target, place: Place) -> Response<AnyBody> {
+async fn connect_tunnel(
+    shared: Arc<Shared>,
+    live: &Live,
+    request: Request<Incoming>,
+    target: Target,
+    place: Place,
+) -> Response<AnyBody> {
     let connection = shared.metrics.connection(ConnectionKind::Tunnel);
-    let upstream = match shared.dialer.dial(target.host(), target.port()).await {
+    let upstream = match live.dialer.dial(target.host(), target.port()).await {
         Ok(upstream) => upstream,
         Err(error) => {
             connection.end(ConnectionResult::Unreachable);
@@ -278,12 +265,12 @@ async fn connect_tunnel(shared: Arc<Shared>, request: Request<Incoming>, target:
             return any(plain(Trouble::of(error.failure(), Transmission::NotSent).status, &words));
         }
     };
-    let inner = shared.clone();
+    let (metrics, drain) = (shared.metrics.clone(), shared.drain.clone());
+    let idle_timeout = live.route.tunnel_idle_timeout;
     shared.drain.spawn(async move {
         let _place = place;
         if let Some(client) = upgraded(request).await {
-            let idle = inner.route.tunnel_idle_timeout;
-            connection.end(tunnel::relay(client, upstream, &target, idle, &inner.metrics, &inner.drain).await);
+            connection.end(tunnel::relay(client, upstream, &target, idle_timeout, &metrics, &drain).await);
         }
     });
     established()
@@ -310,13 +297,9 @@ async fn upgraded(request: Request<Incoming>) -> Option<Prefixed> {
 // === impl Shared ===
 
 impl Shared {
-    fn allows(&self, client: IpAddr) -> bool {
-        let client = client.to_canonical();
-        if self.listen.allow.is_empty() {
-            client.is_loopback()
-        } else {
-            self.listen.allow.iter().any(|net| net.contains(&client))
-        }
+    /// What is in force now.
+    fn live(&self) -> Arc<Live> {
+        self.live.borrow().clone()
     }
 }
 

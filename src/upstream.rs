@@ -36,7 +36,7 @@ pub use self::sips::Sips;
 use crate::retry::outcome::{Failure, Transmission};
 
 /// How Batch is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSettings {
     /// Roots besides the system's (`upstream.ca_files`).
     pub ca_files: Vec<PathBuf>,

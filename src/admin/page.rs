@@ -15,7 +15,7 @@ use tracing::{debug, info};
 
 use super::endpoint::Endpoint;
 use super::readiness::Readiness;
-use super::status::{Start, Status};
+use super::status::{ConfigStatus, Start, Status};
 use crate::metrics::{self, BuildInfo, Metrics};
 use crate::telemetry::{LogHandle, level_name, parse_level};
 
@@ -26,7 +26,7 @@ pub struct AdminContext {
     /// Where the proxy listens.
     pub proxy_address: SocketAddr,
     /// Whether `POST /shutdown` from loopback is obeyed.
-    pub allow_shutdown: bool,
+    pub allow_shutdown: Box<dyn Fn() -> bool + Send + Sync>,
     /// The authority that clients must trust.
     pub authority: AuthorityInfo,
     /// Makes the truststore for Java, PKCS#12; `None` where that fails.
@@ -41,6 +41,8 @@ pub struct AdminContext {
     pub logs: LogHandle,
     /// The settings in force as a JSON text, secrets hidden.
     pub config: Box<dyn Fn() -> String + Send + Sync>,
+    /// Where the settings came from, and whether they could be read anew.
+    pub config_status: Box<dyn Fn() -> ConfigStatus + Send + Sync>,
     /// Starts draining.
     pub shutdown: Box<dyn Fn() + Send + Sync>,
 }
@@ -76,7 +78,6 @@ impl fmt::Debug for AdminContext {
         f.debug_struct("AdminContext")
             .field("build", &self.build)
             .field("proxy_address", &self.proxy_address)
-            .field("allow_shutdown", &self.allow_shutdown)
             .field("readiness", &self.readiness)
             .finish_non_exhaustive()
     }
@@ -178,7 +179,7 @@ impl Pages {
     }
 
     fn offers(&self, endpoint: Endpoint) -> bool {
-        endpoint != Endpoint::Shutdown || self.context.allow_shutdown
+        endpoint != Endpoint::Shutdown || (self.context.allow_shutdown)()
     }
 
     fn index(&self) -> String {

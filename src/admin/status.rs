@@ -16,6 +16,28 @@ pub(super) struct Start {
     time: SystemTime,
 }
 
+/// Where the settings came from, and what came of reading them anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigStatus {
+    /// The file among their sources.
+    pub file: Option<String>,
+    /// When those in force were read.
+    pub loaded: SystemTime,
+    /// Where what was read last cannot be used.
+    pub failed: Option<FailedReload>,
+    /// Keys that have other values in the file than in force.
+    pub waiting_for_restart: Vec<&'static str>,
+}
+
+/// Settings that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedReload {
+    /// What is wrong with them.
+    pub reason: String,
+    /// Since when there was nothing that can.
+    pub since: SystemTime,
+}
+
 /// Where things stand. Field names are what users script against.
 #[derive(Serialize)]
 pub(super) struct Status<'a> {
@@ -30,6 +52,7 @@ pub(super) struct Status<'a> {
     proxy_address: SocketAddr,
     admin_address: Option<SocketAddr>,
     ca: Ca<'a>,
+    config: Config,
     #[serde(flatten)]
     summary: Summary,
 }
@@ -39,6 +62,21 @@ struct Ca<'a> {
     subject: &'a str,
     fingerprint: &'a str,
     not_after: String,
+}
+
+#[derive(Serialize)]
+struct Config {
+    file: Option<String>,
+    loaded: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<Failed>,
+    waiting_for_restart: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Failed {
+    reason: String,
+    since: String,
 }
 
 // === impl Start ===
@@ -69,7 +107,22 @@ impl<'a> Status<'a> {
                 fingerprint: &context.authority.fingerprint,
                 not_after: rfc3339(context.authority.not_after),
             },
+            config: (context.config_status)().into(),
             summary: context.metrics.summary(),
+        }
+    }
+}
+
+// === impl Config ===
+
+impl From<ConfigStatus> for Config {
+    fn from(status: ConfigStatus) -> Self {
+        let failed = |failed: FailedReload| Failed { reason: failed.reason, since: rfc3339(failed.since) };
+        Self {
+            file: status.file,
+            loaded: rfc3339(status.loaded),
+            failed: status.failed.map(failed),
+            waiting_for_restart: status.waiting_for_restart,
         }
     }
 }

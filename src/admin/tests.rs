@@ -57,7 +57,7 @@ impl Setup {
         let context = AdminContext {
             build: BuildInfo { version: "1.2.3", revision: "abc" },
             proxy_address: SocketAddr::from(([127, 0, 0, 1], 3128)),
-            allow_shutdown: self.allow_shutdown,
+            allow_shutdown: Box::new(move || self.allow_shutdown),
             authority: AuthorityInfo {
                 subject: "CN=test authority".to_owned(),
                 fingerprint: "AB:CD".to_owned(),
@@ -71,6 +71,15 @@ impl Setup {
             readiness: readiness.clone(),
             logs: logs.clone(),
             config: Box::new(|| r#"{"retry.deadline":"50s"}"#.to_owned()),
+            config_status: Box::new(|| ConfigStatus {
+                file: Some("/etc/proxy.toml".to_owned()),
+                loaded: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+                failed: Some(FailedReload {
+                    reason: "unknown key".to_owned(),
+                    since: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_001),
+                }),
+                waiting_for_restart: vec!["listen.address"],
+            }),
             shutdown: Box::new(move || {
                 count.fetch_add(1, Ordering::SeqCst);
             }),
@@ -252,6 +261,12 @@ async fn status_tells_where_things_stand() {
             "proxy_address": "127.0.0.1:3128",
             "admin_address": admin.address.to_string(),
             "ca": {"subject": "CN=test authority", "fingerprint": "AB:CD", "not_after": "2023-11-14T22:13:20Z"},
+            "config": {
+                "file": "/etc/proxy.toml",
+                "loaded": "2023-11-14T22:13:20Z",
+                "failed": {"reason": "unknown key", "since": "2023-11-14T22:13:21Z"},
+                "waiting_for_restart": ["listen.address"],
+            },
             "accounts": {
                 "acct.westeurope": {
                     "requests": {"first_try": 1}, "retries": {}, "throttled": 0, "upstream_responses": {"200": 1},

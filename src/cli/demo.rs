@@ -18,7 +18,7 @@ use self::report::{Report, Run};
 use self::workload::{Hop, Way};
 use super::args::DemoArgs;
 use super::{Failure, print};
-use crate::app::{App, Controls};
+use crate::app::{App, Configuration, Controls};
 use crate::config::{Settings, Sources};
 use crate::shutdown;
 use crate::simulator::{Bound, Scenario, Simulator, SimulatorSettings};
@@ -92,7 +92,7 @@ async fn proxied(args: &DemoArgs, scenario: Scenario, bar: &ProgressBar) -> Resu
     let url = format!("http://{}/metrics", app.admin_address());
     bar.println(format!("The proxy's metrics while this runs: {url}"));
     let (shutdown, drain) = shutdown::channel();
-    let controls = Controls { logs, config: "{}".to_owned(), shutdown: shutdown.clone() };
+    let controls = Controls { logs, config: Configuration::Fixed("{}".to_owned()), shutdown: shutdown.clone() };
     let serving = tokio::spawn(app.run(drain, controls));
     let mut run = work(args, account, way, bar).await?;
     shutdown.drain(GRACE);

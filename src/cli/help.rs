@@ -27,7 +27,11 @@ Examples:
   batch-retry-proxy serve --listen 127.0.0.1:8080 --publish ./trust
   batch-retry-proxy serve --config proxy.toml --set 'retry.statuses=[429,503]'
 
-The first SIGTERM or SIGINT lets requests under way finish, a second one stops at once.";
+The first SIGTERM or SIGINT lets requests under way finish, a second one stops at once.
+
+SIGHUP, or a change of the file of --config, reads the settings anew: requests that begin from then on have the new ones, and no \
+connection is dropped. A file that cannot be used changes nothing. listen.address, listen.max_connections, admin.address, ca.*, \
+upstream.ca_files and log.format take effect after a restart.";
 
 pub(super) const RUN: &str = "\
 Examples:

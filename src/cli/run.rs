@@ -16,7 +16,7 @@ use tracing::Level;
 
 use super::Failure;
 use super::args::RunArgs;
-use crate::app::{App, Controls};
+use crate::app::{App, Configuration, Controls};
 use crate::config::{Effective, Settings};
 use crate::metrics::Totals;
 use crate::shutdown;
@@ -64,7 +64,8 @@ async fn session(mut settings: Settings, config: String, logs: LogHandle, args: 
 
     let metrics = app.metrics().clone();
     let (shutdown, drain) = shutdown::channel();
-    let running = tokio::spawn(app.run(drain, Controls { logs, config, shutdown: shutdown.clone() }));
+    let running =
+        tokio::spawn(app.run(drain, Controls { logs, config: Configuration::Fixed(config), shutdown: shutdown.clone() }));
     let mut child = child::spawn(&args.command, &environment.variables)?;
     let status = child::wait(&mut child, &mut signals).await?;
 

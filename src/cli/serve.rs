@@ -3,48 +3,54 @@
 use std::io::{self, IsTerminal, Write};
 
 use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::Failure;
-use crate::app::{App, Controls, StartError};
-use crate::config::{Effective, Settings};
+use crate::app::{App, Configuration, Controls, Reload, StartError};
+use crate::config::Settings;
 use crate::shutdown::{self, Signals};
 use crate::telemetry::{self, LogFormat, LogHandle};
 use crate::tls::trust::PROXY_ENV;
 
 /// Runs the proxy until it is told to stop.
-pub(super) fn run(settings: Settings, effective: &Effective) -> Result<(), Failure> {
+pub(super) fn run(reload: Reload) -> Result<(), Failure> {
+    let settings = reload.settings().clone();
     let talkative = match settings.log.format {
         Some(format) => format == LogFormat::Text,
         None => io::stderr().is_terminal(),
     };
     let logs = telemetry::init(settings.log);
     let runtime = Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(settings, effective.to_json(), logs, talkative));
+    let served = runtime.block_on(serve(settings, reload, logs, talkative));
     // What the grace did not wait for is cut off, not waited for here.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(settings: Settings, config: String, logs: LogHandle, talkative: bool) -> Result<(), Failure> {
+async fn serve(settings: Settings, reload: Reload, logs: LogHandle, talkative: bool) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
+    let mut hangups = signal(SignalKind::hangup())?;
     let app = App::bind(settings).await?;
     telemetry::install_panic_hook(app.metrics().clone());
     if talkative {
         // Nobody may be reading; that is no reason to stop.
         let _ = writeln!(io::stderr(), "{}", instructions(&app));
     }
-    let grace = app.grace();
+    let (in_force, asked) = (app.in_force(), reload.asked());
+    let config = Configuration::Reloadable(Box::new(reload));
     let (shutdown, drain) = shutdown::channel();
     let mut running = tokio::spawn(app.run(drain, Controls { logs, config, shutdown: shutdown.clone() }));
     loop {
         tokio::select! {
             ended = &mut running => return ended.map(drop).map_err(|error| Failure::Internal(error.into())),
+            _ = hangups.recv() => asked.notify_one(),
             signal = signals.next() => {
                 if shutdown.has_started() {
                     warn!(signal, "stopping at once");
                     return Ok(());
                 }
+                let grace = in_force.grace();
                 info!(signal, grace_seconds = grace.as_secs(), "finishing what is under way; a second signal stops at once");
                 shutdown.drain(grace);
             }

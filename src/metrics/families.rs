@@ -4,7 +4,7 @@ use prometheus::{IntCounter, IntGauge, Opts, Registry};
 
 use super::account::Accounts;
 use super::family::{Counters, Gauges, Histograms, Levels, NAMESPACE};
-use super::labels::{ConnectionKind, ConnectionResult, Direction, LeafResult, RepairResult, UnheldReason};
+use super::labels::{ConnectionKind, ConnectionResult, Direction, LeafResult, ReloadResult, RepairResult, UnheldReason};
 use super::throttle::ThrottleState;
 use crate::retry::policy::WaitCause;
 
@@ -15,6 +15,8 @@ pub(super) struct Families {
     pub(super) accounts: Accounts,
     pub(super) attempts: Counters<2>,
     pub(super) budget_balance: Levels<1>,
+    pub(super) config_last_reload_successful: IntGauge,
+    pub(super) config_reloads: Counters<1>,
     pub(super) connections: Gauges<1>,
     pub(super) connections_total: Counters<2>,
     pub(super) echoes: Counters<2>,
@@ -62,6 +64,17 @@ impl Families {
                 "budget_balance",
                 "Replays that the budget would grant now, besides those that the gate paces.",
                 ["account"],
+            ),
+            config_last_reload_successful: gauge(
+                r,
+                "config_last_reload_successful",
+                "Whether the settings that were read last could be used; 1 also before the first reload.",
+            ),
+            config_reloads: Counters::register(
+                r,
+                "config_reloads_total",
+                "Times that the settings were read anew, by what came of it.",
+                ["result"],
             ),
             connections: Gauges::register(r, "connections", "Open client connections.", ["kind"]),
             connections_total: Counters::register(
@@ -200,6 +213,11 @@ impl Families {
 
     /// Makes the series appear whose labels are all known, at zero: a rate needs a value before the first event.
     pub(super) fn show_closed_sets(&self) {
+        // The program started with settings that could be used.
+        self.config_last_reload_successful.set(1);
+        for result in ReloadResult::ALL {
+            self.config_reloads.with([result.as_str()]);
+        }
         for kind in ConnectionKind::ALL {
             self.connections.with([kind.as_str()]);
             for result in ConnectionResult::ALL {

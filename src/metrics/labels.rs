@@ -98,6 +98,16 @@ labels! {
         Issued => "issued",
     }
 
+    /// What came of reading the settings anew.
+    pub enum ReloadResult {
+        /// New settings are in force.
+        Applied => "applied",
+        /// They cannot be used, and the old ones stay.
+        Failed => "failed",
+        /// Nothing that can be replaced while running differs.
+        Unchanged => "unchanged",
+    }
+
     /// What came of a download that broke off under way.
     pub enum RepairResult {
         /// It could not be had again.
@@ -165,6 +175,7 @@ mod tests {
         check(EchoResolution::ALL, EchoResolution::as_str);
         check(Fate::ALL, Fate::as_str);
         check(LeafResult::ALL, LeafResult::as_str);
+        check(ReloadResult::ALL, ReloadResult::as_str);
         check(RepairResult::ALL, RepairResult::as_str);
         check(RetryReason::ALL, RetryReason::as_str);
         check(Side::ALL, Side::as_str);

@@ -93,6 +93,8 @@ fn touched() -> Metrics {
     metrics.state_refused("Pools_ResizePool", "PoolBeingResized");
     metrics.unheld_body(UnheldReason::Size);
     metrics.panicked();
+    metrics.reloaded(ReloadResult::Applied);
+    metrics.reloaded(ReloadResult::Failed);
     metrics.upstream_response(&account, StatusCode::SERVICE_UNAVAILABLE);
     metrics.upstream_error(FAILURE);
     metrics.tunnelled(Direction::Sent, 1000);
@@ -131,6 +133,10 @@ fn each_event_counts_in_its_family_under_its_labels() {
         ("state_refusals_total", &[("operation", "Pools_ResizePool"), ("code", "PoolBeingResized")], 1.0),
         ("unheld_bodies_total", &[("reason", "size")], 1.0),
         ("panics_total", &[], 1.0),
+        ("config_reloads_total", &[("result", "applied")], 1.0),
+        ("config_reloads_total", &[("result", "failed")], 1.0),
+        ("config_reloads_total", &[("result", "unchanged")], 0.0),
+        ("config_last_reload_successful", &[], 0.0),
         ("upstream_responses_total", &[account, ("status", "503")], 1.0),
         ("upstream_errors_total", &[("failure", FAILURE.as_str())], 1.0),
         ("connections", &[("kind", "intercept")], 1.0),
@@ -191,6 +197,7 @@ fn the_list_for_users_names_every_value_of_the_closed_labels() {
         ("connections_total", "result", texts(ConnectionResult::ALL, ConnectionResult::as_str)),
         ("echoes_total", "resolution", texts(EchoResolution::ALL, EchoResolution::as_str)),
         ("leaf_certificates_total", "result", texts(LeafResult::ALL, LeafResult::as_str)),
+        ("config_reloads_total", "result", texts(ReloadResult::ALL, ReloadResult::as_str)),
         ("requests_total", "fate", texts(Fate::ALL, Fate::as_str)),
         ("retries_total", "reason", texts(RetryReason::ALL, RetryReason::as_str)),
         ("tls_handshake_failures_total", "side", texts(Side::ALL, Side::as_str)),

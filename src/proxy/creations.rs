@@ -2,28 +2,32 @@
 //!
 //! Empty, and free of cost, unless `retry.read_after_create` asks for it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant as StdInstant};
 
+use moka::Expiry;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
 use super::route::Target;
 
-/// The memory of creations, by the resource's path.
-#[derive(Clone, Debug)]
+/// The memory of creations, by the resource's path; of none, by default.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Creations {
     lag: Duration,
     /// When a read of it is taken to see it; `None` where no read is taken to lag.
     cache: Option<Cache<String, Instant>>,
 }
 
+/// Each entry lives until its own time has come: a reload changes the lag for those to come.
+struct UntilSeen;
+
 // === impl Creations ===
 
 impl Creations {
-    /// Reads may lag behind by `lag`.
-    pub(super) fn new(lag: Duration) -> Self {
-        let cache = || Cache::builder().max_capacity(MOST).time_to_live(lag).build();
-        Self { lag, cache: (!lag.is_zero()).then(cache) }
+    /// The same memory, in which reads of what is created from now on may lag behind by `lag`.
+    pub(super) fn lagging(&self, lag: Duration) -> Self {
+        let new = || Cache::builder().max_capacity(MOST).expire_after(UntilSeen).build();
+        Self { lag, cache: (!lag.is_zero()).then(|| self.cache.clone().unwrap_or_else(new)) }
     }
 
     /// Whether anything is remembered at all.
@@ -46,6 +50,18 @@ impl Creations {
     }
 }
 
+// === impl UntilSeen ===
+
+impl Expiry<String, Instant> for UntilSeen {
+    fn expire_after_create(&self, _: &String, seen: &Instant, created: StdInstant) -> Option<Duration> {
+        Some(seen.into_std().saturating_duration_since(created))
+    }
+
+    fn expire_after_update(&self, _: &String, seen: &Instant, updated: StdInstant, _: Option<Duration>) -> Option<Duration> {
+        Some(seen.into_std().saturating_duration_since(updated))
+    }
+}
+
 /// Ids are compared without regard to case, as the service compares them.
 fn key(target: &Target, path: &str) -> String {
     format!("{target}{}", path.to_ascii_lowercase())
@@ -61,7 +77,7 @@ mod tests {
     #[test]
     fn a_read_may_lag_where_the_resource_or_what_it_belongs_to_was_just_created() {
         let target = Target::new("acct.example", 443);
-        let creations = Creations::new(Duration::from_secs(5));
+        let creations = Creations::default().lagging(Duration::from_secs(5));
         creations.remember(&target, "/jobs/J");
         creations.remember(&target, "/jobs/other/tasks/T");
         for (path, want) in [
@@ -80,5 +96,18 @@ mod tests {
             assert_eq!(creations.lags_until(&target, path).is_some(), want, "{path}");
         }
         assert!(creations.lags_until(&Target::new("else.example", 443), "/jobs/J").is_none());
+    }
+
+    #[test]
+    fn another_lag_keeps_what_was_created_under_the_one_before() {
+        let target = Target::new("acct.example", 443);
+        let creations = Creations::default().lagging(Duration::from_secs(5));
+        creations.remember(&target, "/jobs/j");
+        let until = creations.lags_until(&target, "/jobs/j");
+        let longer = creations.lagging(Duration::from_secs(500));
+        assert_eq!(longer.lags_until(&target, "/jobs/j"), until);
+        longer.remember(&target, "/jobs/j");
+        assert!(longer.lags_until(&target, "/jobs/j") > until);
+        assert_eq!(creations.lagging(Duration::ZERO).lags_until(&target, "/jobs/j"), None);
     }
 }

@@ -28,6 +28,7 @@ use super::repeats::Repeats;
 use super::route::Target;
 use super::stream::AnswerBody;
 use super::template::Template;
+use super::terms::Terms;
 use super::throttle::Throttle;
 use crate::batch::fault;
 use crate::metrics::labels::{Fate, Side};
@@ -70,20 +71,37 @@ pub(super) struct Endpoint {
 // === impl Forwarder ===
 
 impl Forwarder {
-    pub(super) fn new(
-        upstream: Upstream,
-        policy: RetryPolicy,
-        bodies: BodySettings,
-        body_idle_timeout: Duration,
-        client_idle_timeout: Duration,
+    pub(super) fn new(terms: &Terms, metrics: Metrics, drain: Drain) -> Self {
+        let memory = Memory::new(terms.bodies.memory_limit, metrics.clone());
+        Self::with(terms, memory, &Repeats::default(), &Creations::default(), metrics, drain)
+    }
+
+    /// The same under other terms: the memory for bodies, which is one for all, and what is remembered of requests go on.
+    pub(super) fn under(&self, terms: &Terms) -> Self {
+        let memory = self.holding.memory.clone();
+        memory.limit_to(terms.bodies.memory_limit);
+        Self::with(terms, memory, &self.repeats, &self.creations, self.metrics.clone(), self.drain.clone())
+    }
+
+    fn with(
+        terms: &Terms,
+        memory: Memory,
+        repeats: &Repeats,
+        creations: &Creations,
         metrics: Metrics,
         drain: Drain,
     ) -> Self {
-        let memory = Memory::new(bodies.memory_limit, metrics.clone());
-        let holding = Holding { memory, limit: bodies.request_limit, idle: client_idle_timeout };
-        let repeats = Repeats::new(policy.repeat_memory());
-        let creations = Creations::new(policy.read_after_create());
-        Self { upstream, policy, bodies, body_idle_timeout, holding, repeats, creations, metrics, drain }
+        Self {
+            upstream: terms.upstream.clone(),
+            policy: terms.policy.clone(),
+            bodies: terms.bodies.clone(),
+            body_idle_timeout: terms.body_idle_timeout,
+            holding: Holding { memory, limit: terms.bodies.request_limit, idle: terms.listen.idle_timeout },
+            repeats: repeats.lasting(terms.policy.repeat_memory()),
+            creations: creations.lagging(terms.policy.read_after_create()),
+            metrics,
+            drain,
+        }
     }
 
     /// Counts a connection among those whose buffers are set off against the memory for bodies.

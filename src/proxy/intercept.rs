@@ -22,8 +22,9 @@ use crate::upstream::{Sips, TLS_WRITE_LIMIT};
 
 /// Serves what comes through an accepted CONNECT.
 pub(super) async fn run(shared: &Shared, client: Prefixed, target: Target, runtime: ClientRuntime) {
+    let header_timeout = shared.live().listen.header_timeout;
     let first = tokio::select! {
-        first = timeout(shared.listen.header_timeout, client.peek()) => first,
+        first = timeout(header_timeout, client.peek()) => first,
         // Nothing was asked yet, and nothing would be answered.
         () = shared.drain.started() => return,
     };
@@ -37,16 +38,19 @@ pub(super) async fn run(shared: &Shared, client: Prefixed, target: Target, runti
 
 /// What is not TLS cannot be opened: it goes through untouched, where a tunnel may.
 async fn pass(shared: &Shared, client: Prefixed, target: Target) {
-    let Route::Tunnel(target) = Route::tunnel(target, shared.reach, &shared.route) else {
+    let live = shared.live();
+    let Route::Tunnel(target) = Route::tunnel(target, shared.reach, &live.route) else {
         warn!("client speaks no TLS to a Batch host, and the settings allow no tunnel there");
         return;
     };
     let connection = shared.metrics.connection(ConnectionKind::Tunnel);
-    match shared.dialer.dial(target.host(), target.port()).await {
+    let idle_timeout = live.route.tunnel_idle_timeout;
+    let dialled = live.dialer.dial(target.host(), target.port()).await;
+    drop(live);
+    match dialled {
         Ok(upstream) => {
             debug!(destination = %target, "client speaks no TLS to a Batch host: tunnelling");
-            let idle = shared.route.tunnel_idle_timeout;
-            connection.end(tunnel::relay(client, upstream, &target, idle, &shared.metrics, &shared.drain).await);
+            connection.end(tunnel::relay(client, upstream, &target, idle_timeout, &shared.metrics, &shared.drain).await);
         }
         Err(error) => {
             connection.end(ConnectionResult::Unreachable);
@@ -58,7 +62,10 @@ async fn pass(shared: &Shared, client: Prefixed, target: Target) {
 async fn open(shared: &Shared, client: Prefixed, target: Target, runtime: ClientRuntime) {
     // Counts as failed unless it is served.
     let connection = shared.metrics.connection(ConnectionKind::Intercept);
-    let _share = shared.forwarder.connection();
+    let (_share, header_timeout) = {
+        let live = shared.live();
+        (live.forwarder.connection(), live.listen.header_timeout)
+    };
     let config = match shared.certificates.for_host(target.host()) {
         Ok((config, issued)) => {
             let result = if issued == Issued::New { LeafResult::Issued } else { LeafResult::Cached };
@@ -72,7 +79,7 @@ async fn open(shared: &Shared, client: Prefixed, target: Target, runtime: Client
         }
     };
     let accepting = TlsAcceptor::from(config).accept_with(client, |tls| tls.set_buffer_limit(Some(TLS_WRITE_LIMIT)));
-    let failure = match timeout(shared.listen.header_timeout, accepting).await {
+    let failure = match timeout(header_timeout, accepting).await {
         // Apart, so that the many quiet connections do not keep room for the handshake.
         Ok(Ok(stream)) => return connection.end(Box::pin(serve(shared, stream, target, runtime)).await),
         Ok(Err(error)) => match HandshakeFailure::of(&error) {
@@ -92,17 +99,20 @@ async fn open(shared: &Shared, client: Prefixed, target: Target, runtime: Client
 
 async fn serve(shared: &Shared, stream: TlsStream<Prefixed>, target: Target, runtime: ClientRuntime) -> ConnectionResult {
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let watch = Watch::idle(shared.listen.header_timeout, shared.listen.idle_timeout);
+    let watch = {
+        let live = shared.live();
+        Watch::idle(live.listen.header_timeout, live.listen.idle_timeout)
+    };
     let account = shared.metrics.account(target.host());
     let throttle = shared.throttles.of(target.host(), &account);
     let endpoint = Endpoint { account, target, throttle, client: stream.get_ref().0.client() };
     let asked = Arc::new(AtomicBool::new(false));
     let handle = {
-        let (forwarder, endpoint, watch, asked) = (shared.forwarder.clone(), endpoint.clone(), watch.clone(), asked.clone());
+        let (endpoint, watch, asked) = (endpoint.clone(), watch.clone(), asked.clone());
         move |request| {
             asked.store(true, Ordering::Relaxed);
-            let (forwarder, endpoint, busy) = (forwarder.clone(), endpoint.clone(), watch.busy());
-            async move { forwarder.forward(request, &endpoint).await.map(|body| busy.until_written(body)) }
+            let (live, endpoint, busy) = (shared.live(), endpoint.clone(), watch.busy());
+            async move { live.forwarder.forward(request, &endpoint).await.map(|body| busy.until_written(body)) }
         }
     };
     let lasted = Instant::now();

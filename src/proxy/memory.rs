@@ -46,7 +46,7 @@ pub(super) struct ConnectionShare(Memory);
 
 #[derive(Debug)]
 struct Shared {
-    limit: u64,
+    limit: AtomicU64,
     used: AtomicU64,
     connections: AtomicU64,
     turns: Arc<Semaphore>,
@@ -72,13 +72,18 @@ struct Block {
 impl Memory {
     pub(super) fn new(limit: u64, metrics: Metrics) -> Self {
         let (used, connections, turns) = (AtomicU64::new(0), AtomicU64::new(0), Arc::new(Semaphore::new(TURNS)));
-        Self(Arc::new(Shared { limit, used, connections, turns, metrics }))
+        Self(Arc::new(Shared { limit: AtomicU64::new(limit), used, connections, turns, metrics }))
+    }
+
+    /// Another limit from now on, for all. What is held already stays, though it were more.
+    pub(super) fn limit_to(&self, limit: u64) {
+        self.0.limit.store(limit, Ordering::Relaxed);
     }
 
     /// A place for a request's body, of which `expected` bytes were announced.
     pub(super) fn for_body(&self, expected: u64) -> Kept {
         // A limit of nothing asks that no body be held. What will have to be paid for in the end is paid for from the start.
-        let free = if self.0.limit == 0 || expected > FREE_BYTES as u64 { 0 } else { FREE_BYTES };
+        let free = if self.0.limit.load(Ordering::Relaxed) == 0 || expected > FREE_BYTES as u64 { 0 } else { FREE_BYTES };
         self.keep(free, expected)
     }
 
@@ -111,7 +116,7 @@ impl Memory {
     fn reserve(&self, bytes: u64) -> Option<Reservation> {
         let shared = &self.0;
         let crowd = shared.connections.load(Ordering::Relaxed).saturating_sub(FREE_CONNECTIONS);
-        let limit = shared.limit.saturating_sub(crowd.saturating_mul(CONNECTION_BYTES));
+        let limit = shared.limit.load(Ordering::Relaxed).saturating_sub(crowd.saturating_mul(CONNECTION_BYTES));
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
         shared.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
         shared.metrics.hold_memory(bytes);
@@ -298,6 +303,18 @@ mod tests {
         drop(few);
         drop(more);
         assert!(memory.reserve(10 * CONNECTION_BYTES).is_some());
+    }
+
+    #[test]
+    fn a_lower_limit_takes_nothing_back_and_holds_for_what_comes() {
+        let memory = memory(50_000);
+        let held = memory.reserve(40_000).unwrap();
+        memory.limit_to(30_000);
+        assert!(used(&memory) == 40_000 && memory.reserve(1).is_none());
+        drop(held);
+        assert!(memory.reserve(30_001).is_none());
+        memory.limit_to(30_001);
+        assert!(memory.reserve(30_001).is_some());
     }
 
     #[tokio::test]

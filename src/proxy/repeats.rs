@@ -4,9 +4,10 @@
 //! as if it were new it would multiply the client's tries with the proxy's. Requests that carry neither an id nor a signature are never
 //! remembered: the same bytes may well be another call.
 
-use std::time::Duration;
+use std::time::{Duration, Instant as StdInstant};
 
 use http::header::AUTHORIZATION;
+use moka::Expiry;
 use moka::sync::Cache;
 use ring::digest::{Context, SHA256};
 use tokio::time::Instant;
@@ -16,12 +17,23 @@ use crate::retry::echo::Window;
 use crate::retry::policy::Earlier;
 use crate::upstream::Pieces;
 
-/// The memory of what was given up.
-#[derive(Clone, Debug)]
+/// The memory of what was given up; of nothing, by default.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Repeats {
+    memory: Duration,
     /// `None` where nothing is to be remembered.
-    cache: Option<Cache<RepeatKey, GivenUp>>,
+    cache: Option<Cache<RepeatKey, Remembered>>,
 }
+
+/// What was given up, and for how long that is remembered: a reload changes it for those to come.
+#[derive(Clone, Copy, Debug)]
+struct Remembered {
+    left: GivenUp,
+    memory: Duration,
+}
+
+/// Each entry brings its own life.
+struct OwnLife;
 
 /// A request as its repeat shows it, without keeping it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,10 +53,10 @@ pub(super) struct GivenUp {
 // === impl Repeats ===
 
 impl Repeats {
-    /// Remembers for `memory`.
-    pub(super) fn new(memory: Duration) -> Self {
-        let cache = || Cache::builder().max_capacity(MOST).time_to_live(memory).build();
-        Self { cache: (!memory.is_zero()).then(cache) }
+    /// The same memory, which keeps what comes from now on for `memory`.
+    pub(super) fn lasting(&self, memory: Duration) -> Self {
+        let new = || Cache::builder().max_capacity(MOST).expire_after(OwnLife).build();
+        Self { memory, cache: (!memory.is_zero()).then(|| self.cache.clone().unwrap_or_else(new)) }
     }
 
     /// What was left by the request that this one repeats. `key` is asked for only if there is something to look among.
@@ -54,14 +66,14 @@ impl Repeats {
         if cache.entry_count() == 0 {
             return None;
         }
-        cache.get(&key()?)
+        cache.get(&key()?).map(|remembered| remembered.left)
     }
 
     /// Remembers that this request was given up.
     pub(super) fn remember(&self, key: impl FnOnce() -> Option<RepeatKey>, left: GivenUp) {
         let Some(cache) = &self.cache else { return };
         if let Some(key) = key() {
-            cache.insert(key, left);
+            cache.insert(key, Remembered { left, memory: self.memory });
             // Counts it at once, which `recall` relies on.
             cache.run_pending_tasks();
         }
@@ -73,6 +85,24 @@ impl Repeats {
             cache.invalidate(&key);
             cache.run_pending_tasks();
         }
+    }
+}
+
+// === impl OwnLife ===
+
+impl Expiry<RepeatKey, Remembered> for OwnLife {
+    fn expire_after_create(&self, _: &RepeatKey, remembered: &Remembered, _: StdInstant) -> Option<Duration> {
+        Some(remembered.memory)
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &RepeatKey,
+        remembered: &Remembered,
+        _: StdInstant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(remembered.memory)
     }
 }
 
@@ -150,7 +180,7 @@ mod tests {
     #[test]
     fn only_the_same_bytes_are_a_repeat() {
         let body = pieces(["{}"]);
-        let repeats = Repeats::new(Duration::from_secs(300));
+        let repeats = Repeats::default().lasting(Duration::from_secs(300));
         let first = template("POST", "/jobs?a=1", &[SIGNED, ID]);
         repeats.remember(|| RepeatKey::of(&first, Some(&body)), given_up());
         let (parted, other) = (pieces(["{", "}"]), pieces(["[]"]));
@@ -187,7 +217,7 @@ mod tests {
             (&[BEARER], Some(&body), false),
             (&[], Some(&body), false),
         ] {
-            let repeats = Repeats::new(Duration::from_secs(300));
+            let repeats = Repeats::default().lasting(Duration::from_secs(300));
             let template = template("POST", "/jobs", fields);
             repeats.remember(|| RepeatKey::of(&template, body), given_up());
             assert_eq!(repeats.recall(|| RepeatKey::of(&template, body)).is_some(), want, "{fields:?}");
@@ -195,8 +225,21 @@ mod tests {
     }
 
     #[test]
+    fn another_memory_keeps_what_was_remembered_under_the_one_before() {
+        let repeats = Repeats::default().lasting(Duration::from_secs(300));
+        let template = template("GET", "/jobs", &[SIGNED, ID]);
+        let key = RepeatKey::of(&template, Some(&pieces([])));
+        repeats.remember(|| key, given_up());
+        let shorter = repeats.lasting(Duration::from_nanos(1));
+        assert!(shorter.recall(|| key).is_some());
+        shorter.remember(|| key, given_up());
+        assert!(repeats.recall(|| key).is_none(), "it was forgotten when its own time was over");
+        assert!(repeats.lasting(Duration::ZERO).recall(|| key).is_none());
+    }
+
+    #[test]
     fn a_memory_of_nothing_remembers_nothing() {
-        let repeats = Repeats::new(Duration::ZERO);
+        let repeats = Repeats::default().lasting(Duration::ZERO);
         let template = template("GET", "/jobs", &[SIGNED, ID]);
         let key = RepeatKey::of(&template, Some(&pieces([])));
         repeats.remember(|| key, given_up());

@@ -19,10 +19,13 @@ use crate::retry::budget::{Budget, BudgetSettings, Withdrawal};
 use crate::retry::gate::{Admission, Gate, GateSettings, Lane, Scope, Ticket};
 use crate::retry::subject::Subject;
 
-/// The throttles of all accounts, by host.
+/// The throttles of all accounts. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Throttles {
-    hosts: Arc<Mutex<HashMap<Box<str>, Arc<Throttle>>>>,
+pub(super) struct Throttles(Arc<Mutex<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    hosts: HashMap<Box<str>, Arc<Throttle>>,
     settings: ThrottleSettings,
 }
 
@@ -91,30 +94,39 @@ struct Place<'t> {
 impl Throttles {
     /// No account yet. `metrics` shows each as it is when asked.
     pub(super) fn new(settings: ThrottleSettings, metrics: &Metrics) -> Self {
-        let throttles = Self { hosts: Arc::default(), settings };
-        let hosts = Arc::downgrade(&throttles.hosts);
-        metrics.show_throttles(Box::new(move || Self::states(&hosts)));
-        throttles
+        let known = Arc::new(Mutex::new(Known { hosts: HashMap::new(), settings }));
+        let shown = Arc::downgrade(&known);
+        metrics.show_throttles(Box::new(move || Self::states(&shown)));
+        Self(known)
+    }
+
+    /// Other numbers from now on, for the accounts there are too. No gate opens by it, and nobody who waits loses a place.
+    pub(super) fn reconfigure(&self, settings: ThrottleSettings) {
+        let mut known = lock(&self.0);
+        if known.settings != settings {
+            known.settings = settings;
+            known.hosts.values().for_each(|throttle| throttle.reconfigure(settings));
+        }
     }
 
     /// The throttle of the account at `host`.
     pub(super) fn of(&self, host: &str, account: &Account) -> Arc<Throttle> {
-        let mut hosts = lock(&self.hosts);
-        if let Some(known) = hosts.get(host) {
-            return known.clone();
+        let mut known = lock(&self.0);
+        if let Some(throttle) = known.hosts.get(host) {
+            return throttle.clone();
         }
-        if hosts.len() >= MOST {
+        if known.hosts.len() >= MOST {
             // Those that nobody holds and nothing restrains are as good as new ones.
-            hosts.retain(|_, throttle| Arc::strong_count(throttle) > 1 || throttle.is_in_force());
+            known.hosts.retain(|_, throttle| Arc::strong_count(throttle) > 1 || throttle.is_in_force());
         }
-        let throttle = Arc::new(Throttle::new(account.clone(), self.settings));
-        hosts.insert(host.into(), throttle.clone());
+        let throttle = Arc::new(Throttle::new(account.clone(), known.settings));
+        known.hosts.insert(host.into(), throttle.clone());
         throttle
     }
 
-    fn states(hosts: &Weak<Mutex<HashMap<Box<str>, Arc<Throttle>>>>) -> Vec<ThrottleState> {
-        let Some(hosts) = hosts.upgrade() else { return Vec::new() };
-        let throttles: Vec<Arc<Throttle>> = lock(&hosts).values().cloned().collect();
+    fn states(known: &Weak<Mutex<Known>>) -> Vec<ThrottleState> {
+        let Some(known) = known.upgrade() else { return Vec::new() };
+        let throttles: Vec<Arc<Throttle>> = lock(&known).hosts.values().cloned().collect();
         throttles.iter().map(|throttle| throttle.show()).collect()
     }
 }
@@ -139,6 +151,12 @@ impl Throttle {
             closed: Notify::new(),
             arrivals: AtomicU64::new(0),
         }
+    }
+
+    fn reconfigure(&self, settings: ThrottleSettings) {
+        let mut state = self.state();
+        state.gate.reconfigure(settings.gate);
+        state.budget.reconfigure(settings.budget, now());
     }
 
     /// A request arrived from a client at this address. Connections make no clients: one of HTTP/1.1 never has two requests that wait.

@@ -148,6 +148,14 @@ impl CertificateAuthority {
         Ok(())
     }
 
+    /// Whether leaves can be issued for every host that `hosts` lets in.
+    pub fn covers(&self, hosts: &HostSet) -> bool {
+        hosts.hosts().iter().all(|pattern| match pattern.ip() {
+            Some(address) => self.scope.permits_address(address),
+            None => self.scope.permits_name(pattern.suffix()),
+        })
+    }
+
     /// A new leaf for `host`, a DNS name or an IP address (IPv6 without brackets), valid from a little before `now` for
     /// `ca.leaf_lifetime` or as long as the authority, whichever is shorter.
     ///

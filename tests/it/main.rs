@@ -20,6 +20,8 @@ mod matrix;
 mod memory;
 mod never_early;
 mod pod;
+mod reload;
+mod reload_file;
 mod repeats;
 mod run;
 mod sdk;

@@ -191,7 +191,7 @@ async fn an_account_is_one_whatever_the_number_of_its_connections() {
         let host = format!("{number}.example");
         throttles.of(&host, &metrics.account(&host));
     }
-    assert!(lock(&throttles.hosts).len() <= MOST + 1);
+    assert!(lock(&throttles.0).hosts.len() <= MOST + 1);
     let throttle = throttles.of("acct.example", &account);
     assert!(throttle.pass(get(&throttle), later(SECOND)).await.is_err());
 }
@@ -211,4 +211,29 @@ async fn the_gauges_tell_the_moment_they_are_read() {
     assert!(line("throttle_pace_per_second").unwrap() > 0.0);
     tokio::time::advance(6 * SECOND).await;
     assert_eq!(line("throttle_gate_closed"), Some(0.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_numbers_hold_for_the_accounts_there_are_and_open_no_gate() {
+    let (throttles, throttle, metrics) = throttle();
+    let begun = Instant::now();
+    refuse(&throttle, get(&throttle), 5 * SECOND);
+    let waiting = tokio::spawn({
+        let throttle = throttle.clone();
+        async move {
+            throttle.pass(get(&throttle), later(50 * SECOND)).await.unwrap();
+            begun.elapsed()
+        }
+    });
+    tokio::task::yield_now().await;
+    let other = ThrottleSettings {
+        gate: GateSettings::new(SECOND, 1.0, 1.0, 0.95, 1).unwrap(),
+        budget: BudgetSettings::new(0.0, 1, SECOND).unwrap(),
+    };
+    throttles.reconfigure(other);
+    assert!(throttle.is_closed());
+    assert!(throttle.pass(get(&throttle), later(50 * SECOND)).await.is_err(), "one waits, and no more may");
+    assert_eq!(throttle.show().budget_balance, 1.0);
+    assert!(waiting.await.unwrap() >= 5 * SECOND);
+    assert_eq!(throttles.of("new.example", &metrics.account("new.example")).show().budget_balance, 1.0);
 }

@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
 
-use batch_retry_proxy::app::{App, Controls};
-use batch_retry_proxy::config::Settings;
+use batch_retry_proxy::app::{App, Configuration, Controls, InForce, Reload};
+use batch_retry_proxy::config::Sources;
 use batch_retry_proxy::shutdown::{self, Drained, Shutdown};
 use batch_retry_proxy::telemetry;
+use tempfile::NamedTempFile;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use toml::{Table, Value};
 
@@ -23,12 +25,16 @@ pub(crate) struct TestProxy {
     address: SocketAddr,
     admin: SocketAddr,
     ca_pem: String,
-    grace: Duration,
+    settings: Builder,
+    file: NamedTempFile,
+    asked: Arc<Notify>,
+    in_force: InForce,
     shutdown: Shutdown,
     task: JoinHandle<Drained>,
 }
 
-/// Settings to start with.
+/// Settings to start with, or to go on with.
+#[derive(Clone)]
 pub(crate) struct Builder {
     settings: Table,
 }
@@ -70,14 +76,21 @@ impl Builder {
     /// # Panics
     /// If the settings are refused or the proxy cannot start.
     pub(crate) async fn start(self) -> TestProxy {
-        let settings = Settings::from_toml(&self.settings.to_string()).unwrap();
-        let (logs, grace) = (telemetry::init(settings.log), settings.shutdown_grace);
-        let app = App::bind(settings).await.unwrap();
+        let file = NamedTempFile::with_suffix(".toml").unwrap();
+        self.write(file.path());
+        let reload = Reload::new(Sources { file: Some(file.path().to_owned()), ..Sources::default() }).unwrap();
+        let logs = telemetry::init(reload.settings().log);
+        let app = App::bind(reload.settings().clone()).await.unwrap();
         let (address, admin, ca_pem) = (app.proxy_address(), app.admin_address(), app.root_pem().to_owned());
+        let (in_force, asked) = (app.in_force(), reload.asked());
         let (shutdown, drain) = shutdown::channel();
-        let controls = Controls { logs, config: "{}".to_owned(), shutdown: shutdown.clone() };
-        let task = tokio::spawn(app.run(drain, controls));
-        TestProxy { address, admin, ca_pem, grace, shutdown, task }
+        let config = Configuration::Reloadable(Box::new(reload));
+        let task = tokio::spawn(app.run(drain, Controls { logs, config, shutdown: shutdown.clone() }));
+        TestProxy { address, admin, ca_pem, settings: self, file, asked, in_force, shutdown, task }
+    }
+
+    fn write(&self, file: &Path) {
+        std::fs::write(file, self.settings.to_string()).unwrap();
     }
 
     fn section(&mut self, path: &str) -> &mut Table {
@@ -99,6 +112,16 @@ impl TestProxy {
             .set("retry.backoff.initial", "20ms")
             .set("retry.backoff.max", "100ms")
             .set("retry.backoff.jitter", 0.0)
+    }
+
+    /// Changes the settings and waits until the change is in force.
+    pub(crate) async fn reload(&mut self, change: impl FnOnce(Builder) -> Builder) {
+        let (name, applied) = ("batch_retry_proxy_config_reloads_total", [("result", "applied")]);
+        let before = sum(&self.metrics().await, name, &applied);
+        self.settings = change(self.settings.clone());
+        self.settings.write(self.file.path());
+        self.asked.notify_one();
+        self.wait_for_metric(name, &applied, before + 1.0).await;
     }
 
     /// Where the proxy listens.
@@ -124,8 +147,13 @@ impl TestProxy {
 
     /// The metrics as they are now.
     pub(crate) async fn metrics(&self) -> String {
+        self.admin_page("/metrics").await
+    }
+
+    /// What the admin server has at `path`.
+    pub(crate) async fn admin_page(&self, path: &str) -> String {
         let mut client = Client::connect(self.admin).await;
-        let response = client.request(&request("GET", "/metrics", "localhost", &[], "")).await;
+        let response = client.request(&request("GET", path, "localhost", &[], "")).await;
         assert_eq!(response.status, 200, "{}", response.text());
         response.text()
     }
@@ -163,7 +191,7 @@ impl TestProxy {
 
     /// Begins to drain.
     pub(crate) fn drain(&self) {
-        self.shutdown.drain(self.grace);
+        self.shutdown.drain(self.in_force.grace());
     }
 
     /// Drains, waits for the end and tells whether anything had to be cut off.
