@@ -117,6 +117,15 @@ const GRACE: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Settings, Sources};
+
+    #[test]
+    fn the_settings_that_a_scenario_names_are_settings() {
+        for name in Scenario::names() {
+            let set = Scenario::load(name).unwrap().settings;
+            Settings::load(&Sources { set, ..Sources::default() }).unwrap();
+        }
+    }
 
     #[test]
     fn the_summary_says_what_was_done_twice() {
