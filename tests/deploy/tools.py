@@ -1,5 +1,6 @@
 """Renders manifests as a user would and checks them without a cluster."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +19,24 @@ VERSIONS = ("1.29", kubernetes_validate.latest_version())
 
 def kustomize(folder):
     """The manifests that `kubectl apply -k` would send."""
+    return documents(rendered(folder))
+
+
+def rendered(folder):
+    """What `kubectl kustomize` prints."""
     run = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    return documents(run.stdout)
+    return run.stdout
+
+
+def kustomization(folder, resources, component=None, **more):
+    """Writes a user's kustomization of these manifests, with one of the project's components, and returns its folder."""
+    (folder / "app.yaml").write_text(yaml.safe_dump_all(resources))
+    content = {"resources": ["app.yaml"], **more}
+    if component:
+        content["components"] = [os.path.relpath(DEPLOY / "kubernetes" / component, folder)]
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
+    return folder
 
 
 def helm(chart, values=None, name="demo", namespace="default"):
@@ -55,3 +71,31 @@ def pod_spec(document):
             return spec["jobTemplate"]["spec"]["template"]["spec"]
         case _:
             return spec["template"]["spec"]
+
+
+VOLUMES = {"name", "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+
+
+def breaches(spec):
+    """What the `restricted` level of PodSecurity would object to in a pod (Linux, no Windows, no SELinux)."""
+    pod = spec.get("securityContext", {})
+    found = [f"pod: {field}" for field in ("hostNetwork", "hostPID", "hostIPC", "hostUsers") if spec.get(field)]
+    found += [f"pod: volume {volume['name']}" for volume in spec.get("volumes", []) if not VOLUMES.issuperset(volume)]
+    found += ["pod: sysctls"] if pod.get("sysctls") else []
+    for container in spec.get("initContainers", []) + spec["containers"]:
+        own = container.get("securityContext", {})
+        both = {**pod, **own}
+        probes = [container.get(probe, {}).get("httpGet", {}) for probe in ("startupProbe", "livenessProbe", "readinessProbe")]
+        rules = {
+            "allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is False,
+            "capabilities": "ALL" in own.get("capabilities", {}).get("drop", []) and not own["capabilities"].get("add"),
+            "hostPort": not any("hostPort" in port for port in container.get("ports", [])),
+            "privileged": not own.get("privileged"),
+            "probe to a host": not any("host" in probe for probe in probes),
+            "procMount": own.get("procMount", "Default") == "Default",
+            "runAsNonRoot": both.get("runAsNonRoot") is True,
+            "runAsUser": both.get("runAsUser") != 0,
+            "seccompProfile": both.get("seccompProfile", {}).get("type") in ("RuntimeDefault", "Localhost"),
+        }
+        found += [f"{container['name']}: {rule}" for rule, holds in rules.items() if not holds]
+    return found
