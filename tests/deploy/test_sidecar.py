@@ -3,21 +3,17 @@
 import copy
 import os
 import re
-import shlex
-import signal
 import subprocess
-import time
 import tomllib
 
 import pytest
 import yaml
-from tools import DEPLOY, ROOT, breaches, documents, kustomization, kustomize, name, pod_spec, rendered, validate
+from proxy import BINARY, RUN, TRUST, exports, running
+from tools import ROOT, breaches, kustomization, kustomize, name, pod_spec, rendered, validate
 
-BINARY = os.environ["BATCH_RELEASE_BINARY"]
 NATIVE, ORDINARY = "sidecar", "sidecar-before-1.29"
 BOTH = pytest.mark.parametrize("component", [NATIVE, ORDINARY])
 PROXY = "batch-retry-proxy"
-TRUST = "/var/run/batch-retry-proxy/trust"
 MOUNT = {"name": "batch-retry-proxy-trust", "mountPath": TRUST, "readOnly": True}
 
 HARDENED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
@@ -82,12 +78,6 @@ def others_of(spec):
 
 def values(container):
     return {variable["name"]: variable.get("value") for variable in container["env"]}
-
-
-def served(container, folder):
-    """The container's arguments for this machine: directories in `folder`, any free port."""
-    moved = [argument.replace("/var/run/batch-retry-proxy", str(folder)).replace(":9464", ":0") for argument in container["args"]]
-    return [BINARY, *moved, "--set=listen.address=127.0.0.1:0", "--log-level=error"]
 
 
 @pytest.fixture(scope="module", params=[NATIVE, ORDINARY])
@@ -232,26 +222,13 @@ def test_the_variants_differ_in_nothing_but_the_kind_of_sidecar(tmp_path):
 @BOTH
 def test_the_proxy_starts_with_these_arguments_and_keeps_its_authority(tmp_path, component):
     [job], settings = with_proxy(tmp_path, component, workload("Job"))
-    (tmp_path / "settings.toml").write_text(settings["data"]["batch-retry-proxy.toml"])
-    # As an emptyDir comes: open to all.
-    for volume in ("ca", "trust"):
-        (tmp_path / volume).mkdir()
-        (tmp_path / volume).chmod(0o777)
     published = []
     for _ in range(2):
-        environment = {**os.environ, "BATCH_RETRY_PROXY_CONFIG": str(tmp_path / "settings.toml")}
-        proxy = subprocess.Popen(served(proxy_of(pod_spec(job)), tmp_path), env=environment, stderr=subprocess.PIPE, text=True)
-        try:
-            until(lambda: (tmp_path / "trust/proxy.env").exists() or proxy.poll() is not None)
-            assert proxy.poll() is None, proxy.stderr.read()
+        with running(proxy_of(pod_spec(job)), tmp_path, settings=settings["data"]["batch-retry-proxy.toml"]):
             for path in {value for value in variables().values() if value.startswith(TRUST)} | {f"{TRUST}/truststore.p12"}:
                 file = tmp_path / "trust" / path.removeprefix(f"{TRUST}/")
                 assert file.stat().st_mode & 0o004, "containers run as other users"
             published.append((tmp_path / "trust/ca.pem").read_text())
-        finally:
-            proxy.send_signal(signal.SIGTERM)
-            proxy.wait(10)
-        (tmp_path / "trust/proxy.env").unlink()
     assert published[0] == published[1]
 
 
@@ -267,9 +244,9 @@ def test_containers_are_held_back_by_a_command_that_the_proxy_has(tmp_path):
 def variables():
     """What `ca export --format env` prints for these settings, with the cluster's hosts added as `run` adds what it finds in NO_PROXY."""
     direct = "169.254.169.254,168.63.129.16,localhost,127.0.0.1,.svc,.cluster.local,10.0.0.1"
-    settings = ["--set", f"ca.publish={TRUST}", "--set", "ca.directory=/var/run/batch-retry-proxy/ca"]
+    settings = ["--set", f"ca.publish={TRUST}", "--set", f"ca.directory={RUN}/ca"]
     printed = subprocess.run([BINARY, *settings, "ca", "export", "--format", "env"], capture_output=True, text=True, check=True).stdout
-    found = dict(word.split("=", 1) for line in printed.splitlines() for word in shlex.split(line, comments=True) if "=" in word)
+    found = exports(printed)
     environment = {key: value for key, value in os.environ.items() if key != "JAVA_TOOL_OPTIONS"} | {"NO_PROXY": direct, "no_proxy": direct}
     run = subprocess.run([BINARY, "run", "--", "env"], env=environment, capture_output=True, text=True, check=True).stdout
     merged = dict(line.split("=", 1) for line in run.splitlines() if "=" in line)
@@ -279,9 +256,3 @@ def variables():
     found["JAVA_TOOL_OPTIONS"] = re.sub(r"-Dhttp.nonProxyHosts=\S+", lambda _: hosts, found["JAVA_TOOL_OPTIONS"])
     return {key: value.replace("10.0.0.1", "$(KUBERNETES_SERVICE_HOST)") for key, value in found.items()}
 
-
-def until(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
