@@ -3,12 +3,14 @@
 import copy
 import os
 import re
+import socket
 import subprocess
 import tomllib
+import urllib.request
 
 import pytest
 import yaml
-from proxy import BINARY, RUN, TRUST, exports, running
+from proxy import BINARY, RUN, TRUST, exports, running, until
 from tools import ROOT, breaches, kustomization, kustomize, name, pod_spec, rendered, validate
 
 NATIVE, ORDINARY = "sidecar", "sidecar-before-1.29"
@@ -239,6 +241,51 @@ def test_containers_are_held_back_by_a_command_that_the_proxy_has(tmp_path):
     nobody = {**os.environ, "BATCH_RETRY_PROXY__ADMIN__ADDRESS": "127.0.0.1:1"}
     run = subprocess.run([BINARY, *(word.replace("60s", "100ms") for word in command[1:])], env=nobody, capture_output=True, text=True)
     assert run.returncode == 69, run.stderr
+
+
+def test_the_program_of_a_job_stops_an_ordinary_sidecar(tmp_path):
+    [job], _ = with_proxy(tmp_path, ORDINARY, workload("Job"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    container = proxy_of(pod_spec(job))
+    container["args"] = [argument.replace(":9464", f":{port}") for argument in container["args"]]
+    with running(container, tmp_path) as proxy:
+        urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/shutdown", method="POST"))
+        until(lambda: not listens(int(proxy["HTTPS_PROXY"].rsplit(":", 1)[1])))
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_a_kustomization_of_the_guide_does_what_it_says(tmp_path, number):
+    examples = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/kubernetes.md").read_text(), re.M | re.S)
+    assert len(examples) == 5, "a new one needs its case here"
+    example = examples[number]
+    (tmp_path / "app.yaml").write_text(yaml.safe_dump(workload("Deployment")))
+    (tmp_path / "kustomization.yaml").write_text(example.replace("path/to/batch-retry-proxy", os.path.relpath(ROOT, tmp_path)))
+    found = {document["kind"]: document for document in kustomize(tmp_path)}
+    for document in found.values():
+        validate(document, "1.36", "1.37")
+    settings = found["ConfigMap"]["data"]
+    spec = pod_spec(found["Deployment"]) if "Deployment" in found else None
+    match number:
+        case 0:
+            assert spec["initContainers"][0]["image"] == "registry.example/batch-retry-proxy:0.1.0"
+        case 1:
+            assert tomllib.loads(settings["batch-retry-proxy.toml"]) == {"retry": {"deadline": "2m"}}
+        case 2:
+            [path] = tomllib.loads(settings["batch-retry-proxy.toml"])["upstream"]["ca_files"]
+            folder, file = path.rsplit("/", 1)
+            assert file in settings
+            assert folder in [mount["mountPath"] for mount in spec["initContainers"][0]["volumeMounts"]]
+        case 3:
+            assert spec["initContainers"][0]["resources"] == {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "256Mi"}}
+            assert ".corp.example" in values(others_of(spec)[0])["NO_PROXY"]
+        case 4:
+            assert settings == {"image": "registry.example/batch-retry-proxy:0.1.0"}
+
+
+def listens(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def variables():
