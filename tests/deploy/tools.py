@@ -41,8 +41,8 @@ def kustomization(folder, resources, component=None, **more):
 
 def helm(chart, values=None, name="demo", namespace="default"):
     """The manifests that `helm template` would print."""
-    rendered = Chart.load(str(chart)).render(values=values or {}, name=name, namespace=namespace)
-    return [document for file, text in sorted(rendered.items()) if file.endswith(".yaml") for document in documents(text)]
+    files = Chart.load(str(chart)).render(values=values or {}, name=name, namespace=namespace)
+    return [document for file, text in sorted(files.items()) if file.endswith(".yaml") for document in documents(text)]
 
 
 def documents(text):
