@@ -9,7 +9,7 @@ import tomllib
 
 import pytest
 import yaml
-from helm_python import Chart, HelmError, lint
+from helm_python import Chart, HelmError, dependency_update, lint
 
 from tools import DEPLOY, ROOT, VERSIONS, helm, name, pod_spec, validate
 
@@ -203,6 +203,19 @@ def test_the_sidecar_is_the_one_of_the_kustomize_component(parent):
     assert tomllib.loads(config["data"]["batch-retry-proxy.toml"]) == {"retry": {"deadline": "2m"}}
 
 
+def test_helm_dependency_update_brings_all_of_it(parent):
+    chart = parent()
+    copied = helm(chart, {"batch-retry-proxy": MONITORED})
+    shutil.rmtree(chart / "charts")
+    file = chart / "Chart.yaml"
+    folder = CHART.relative_to(ROOT)
+    assert (PARENT / "../../../.." / folder).resolve() == CHART and f"file://../../../../{folder}" in file.read_text()
+    file.write_text(file.read_text().replace("../../../..", str(ROOT)))
+    dependency_update(str(chart), skip_refresh=True)
+    assert [archive.name for archive in (chart / "charts").iterdir()] == ["batch-retry-proxy-0.1.0.tgz"]
+    assert helm(chart, {"batch-retry-proxy": MONITORED}) == copied
+
+
 def test_its_config_map_carries_the_release_s_name(parent):
     documents = helm(parent(), name="demo")
     volumes = pod_spec(workloads(documents)["whole"])["volumes"]
@@ -377,6 +390,14 @@ def test_monitors_find_the_port_by_its_name_and_give_the_jobs_that_the_rules_kno
         assert [relabeling["replacement"] for relabeling in endpoint["relabelings"] if relabeling.get("targetLabel") == "job"] == [job]
     by_hand = yaml.safe_load((DEPLOY / "kubernetes/monitoring/pod-monitor.yaml").read_text())
     assert by_hand["spec"]["podMetricsEndpoints"] == pods["spec"]["podMetricsEndpoints"]
+
+
+def test_annotations_are_on_one_thing_for_each_proxy():
+    annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": "9464", "prometheus.io/path": "/metrics"}
+    documents = helm(CHART, SHARED | {"monitoring": {"annotations": {"enabled": True}}})
+    assert only(documents, "Service")["metadata"]["annotations"] == annotations
+    assert only(documents, "Deployment")["spec"]["template"]["metadata"]["annotations"].keys() == {"checksum/batch-retry-proxy"}
+    assert "annotations" not in only(helm(CHART, SHARED), "Service")["metadata"]
 
 
 def test_nothing_is_monitored_unless_asked_for():

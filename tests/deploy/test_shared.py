@@ -14,6 +14,7 @@ import urllib.request
 
 import pytest
 import yaml
+from helm_python import Chart
 
 from test_chart import BINARY, CHART, SHARED, VALUES, labels, only
 from tools import DEPLOY, ROOT, breaches, helm, kustomization, kustomize, name, pod_spec, validate
@@ -139,6 +140,17 @@ def test_what_the_page_shows_for_clients_is_valid_and_goes_to_the_service():
         for key, value in sidecar.items()
     }
     assert given == moved
+
+
+def test_the_notes_say_the_same_as_the_page():
+    rendered = Chart.load(str(CHART)).render(values=SHARED, name="batch-retry-proxy", namespace="batch")
+    [notes] = [text for file, text in rendered.items() if file.endswith("NOTES.txt")]
+    lines = re.findall(r"^ +- (\{name: \S+, value: .*\})$", notes, re.MULTILINE)
+    page = [block for block in blocks("yaml") if "kind: Pod" in block][0]
+    assert lines == re.findall(r"^ +- (\{name: \S+, value: .*\})$", page, re.MULTILINE)
+    assert len(lines) == 8
+    for command in ("ca export --format", "create configmap batch-retry-proxy-trust --from-file=ca.pem --from-file=bundle.pem --from-file=truststore.p12"):
+        assert command in notes and command in DOCUMENT
 
 
 def test_the_page_s_kustomization_lets_the_named_networks_in(tmp_path):
