@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import http.client
 import http.server
 import json
 import os
@@ -149,7 +150,8 @@ def test_the_notes_say_the_same_as_the_page():
     page = [block for block in blocks("yaml") if "kind: Pod" in block][0]
     assert lines == re.findall(r"^ +- (\{name: \S+, value: .*\})$", page, re.MULTILINE)
     assert len(lines) == 8
-    for command in ("ca export --format", "create configmap batch-retry-proxy-trust --from-file=ca.pem --from-file=bundle.pem --from-file=truststore.p12"):
+    configmap = "create configmap batch-retry-proxy-trust --from-file=ca.pem --from-file=bundle.pem --from-file=truststore.p12"
+    for command in ("ca export --format", configmap):
         assert command in notes and command in DOCUMENT
 
 
@@ -277,6 +279,28 @@ def test_plain_manifests_let_nobody_in_until_networks_are_named(tmp_path):
         connection, status, _ = pod.tunnel(ALLOWED)
         connection.close()
         assert status == 403
+
+
+def test_a_request_goes_through_to_the_account(tmp_path):
+    simulator = subprocess.Popen(
+        [BINARY, "simulate", "--scenario", "calm", "--listen", "127.0.0.1:0", "--ca-out", tmp_path / "account.pem"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        account = re.search(r" on (127\.0\.0\.1:\d+),", simulator.stdout.readline())[1]
+        host = "demo.simulated.batch.azure.com"
+        upstream = {"resolve": {f"{host}:443": account}, "ca_files": [str(tmp_path / "account.pem")]}
+        values = {"settings": {"upstream": upstream}, "shared": {"enabled": True, "allow": [f"{ALLOWED}/32"]}}
+        with Pod(helm(CHART, values), tmp_path) as pod:
+            context = ssl.create_default_context(cadata=pod.fetch("/ca.pem").decode())
+            client = http.client.HTTPSConnection(ALLOWED, pod.proxy, context=context, timeout=20)
+            client.set_tunnel(host, 443)
+            client.request("GET", "/jobs?api-version=2024-07-01.20.0", headers={"Authorization": "Bearer x"})
+            answer = client.getresponse()
+            assert answer.status == 200 and "fate=first_try" in answer.headers["Proxy-Status"]
+            client.close()
+    finally:
+        simulator.terminate()
+        simulator.wait(10)
 
 
 def test_tunnels_lead_to_port_443_only_and_plain_http_nowhere(pod):

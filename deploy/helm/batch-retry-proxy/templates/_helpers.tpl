@@ -28,7 +28,8 @@ the parent has this chart twice, "alias". Puts the context under "context", beca
 {{- end -}}
 {{- if ne (len $found) 1 -}}
 {{- $what := printf "%d subcharts of %s are batch-retry-proxy (%s)" (len $found) $root.Chart.Name (join ", " $found) -}}
-{{- fail (printf "batch-retry-proxy: %s%s; it must be one: add the dependency, or choose by (dict \"root\" $ \"alias\" ...)" $what (ternary (printf " with the alias %q" $alias) "" (ne $alias ""))) -}}
+{{- $asked := ternary (printf " with the alias %q" $alias) "" (ne $alias "") -}}
+{{- fail (printf "%s%s; it must be one: add the dependency, or choose by (dict \"root\" $ \"alias\" ...)" $what $asked) -}}
 {{- end -}}
 {{- $_ := set . "context" (get $root.Subcharts (first $found)) -}}
 {{- end -}}

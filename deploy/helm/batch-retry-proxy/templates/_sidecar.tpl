@@ -113,7 +113,8 @@ volumeMounts:
 {{- $chart := $call.context -}}
 {{- $listen := dig "listen" "address" "127.0.0.1:3128" $chart.Values.settings -}}
 {{- $trust := "/var/run/batch-retry-proxy/trust" -}}
-{{- $direct := concat (list "169.254.169.254" "168.63.129.16" "localhost" "127.0.0.1" ".svc" ".cluster.local" "$(KUBERNETES_SERVICE_HOST)") $chart.Values.sidecar.noProxy -}}
+{{- $direct := list "169.254.169.254" "168.63.129.16" "localhost" "127.0.0.1" ".svc" ".cluster.local" "$(KUBERNETES_SERVICE_HOST)" -}}
+{{- $direct = concat $direct $chart.Values.sidecar.noProxy -}}
 {{- $host := regexReplaceAll ":[0-9]+$" $listen "" | trimPrefix "[" | trimSuffix "]" -}}
 {{- $port := regexFind "[0-9]+$" $listen -}}
 {{- $java := list (printf "-Dhttps.proxyHost=%s" $host) (printf "-Dhttps.proxyPort=%s" $port)
@@ -210,8 +211,10 @@ volumeMounts:
 {{- $template := $parsed.value -}}
 {{- if $chart.Values.sidecar.enabled -}}
 {{- $metadata := $template.metadata | default dict -}}
-{{- $_ := set $metadata "labels" (merge (include "batch-retry-proxy.podLabels" $chart | fromYaml) ($metadata.labels | default dict)) -}}
-{{- $_ := set $metadata "annotations" (merge (include "batch-retry-proxy.podAnnotations" $chart | fromYaml) ($metadata.annotations | default dict)) -}}
+{{- range $field := list "labels" "annotations" -}}
+{{- $ours := include (printf "batch-retry-proxy.pod%s" (title $field)) $chart | fromYaml -}}
+{{- $_ := set $metadata $field (merge $ours (get $metadata $field | default dict)) -}}
+{{- end -}}
 {{- $_ := set $template "metadata" $metadata -}}
 {{- $_ := set $template "spec" (include "batch-retry-proxy.podSpec" (dict "root" $chart "spec" ($template.spec | default dict)) | fromYaml) -}}
 {{- end -}}

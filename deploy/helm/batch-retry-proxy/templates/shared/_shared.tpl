@@ -1,6 +1,6 @@
 {{- define "batch-retry-proxy._shared.check" -}}
 {{- if not .Values.shared.allow -}}
-{{- fail "shared.allow is empty: name the networks that clients' addresses are in, such as the cluster's pod network (--set 'shared.allow={10.244.0.0/16}')" -}}
+{{- fail "shared.allow is empty: name the networks of the clients' addresses, such as the pod network (--set 'shared.allow={10.244.0.0/16}')" -}}
 {{- end -}}
 {{- if hasKey (.Values.settings.listen | default dict) "allow" -}}
 {{- fail "settings.listen.allow is shared.allow in the shared mode" -}}
@@ -15,11 +15,16 @@
 {{- .Values.shared.ca.claim.existing | default (printf "%s-ca" (include "batch-retry-proxy._fullname" .)) -}}
 {{- end -}}
 
-{{/* A safe value for shared use, unless the settings have their own: "key", "variable" and "value". */}}
-{{- define "batch-retry-proxy._shared.default" -}}
-{{- $path := splitList "." .key -}}
-{{- if not (hasKey (get .settings (first $path) | default dict) (last $path)) -}}
-- name: {{ .variable }}
-  value: {{ .value | squote }}
-{{- end -}}
+{{/* What the program's defaults should not be in the shared mode, unless the settings have their own. */}}
+{{- define "batch-retry-proxy._shared.defaults" -}}
+{{- if not (hasKey (.Values.settings.ca | default dict) "lifetime") }}
+# Clients keep the certificate as long as it lives.
+- name: BATCH_RETRY_PROXY__CA__LIFETIME
+  value: 3650d
+{{- end }}
+{{- if not (hasKey (.Values.settings.forward | default dict) "allow") }}
+# Plain http through here would reach what this pod reaches: the metadata service, with the node's identity.
+- name: BATCH_RETRY_PROXY__FORWARD__ALLOW
+  value: '["none.invalid"]'
+{{- end }}
 {{- end -}}
