@@ -93,6 +93,7 @@ def test_its_version_is_the_program_s():
     version = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (version, version)
+    assert f"version: {version}\n" in (CHART / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -262,6 +263,21 @@ def test_the_ordinary_sidecar_starts_first_and_can_be_stopped(parent):
     assert proxy["lifecycle"] == {"postStart": {"exec": {"command": ["/batch-retry-proxy", "wait", "--timeout", "60s"]}}}
     assert variables(first)["HTTPS_PROXY"] == "http://127.0.0.1:3128"
     validate(workloads(helm(chart, {"batch-retry-proxy": {"sidecar": {"native": False}}}))["whole"], "1.27", *VERSIONS)
+
+
+def test_images_and_their_secrets_follow_the_values_and_global(parent):
+    chart = parent()
+    digest = "sha256:" + "0" * 64
+    common = {"imageRegistry": "registry.example/", "imagePullSecrets": ["everyone", {"name": "own"}]}
+    for values, image, secrets in (
+        ({}, "batch-retry-proxy:0.1.0", None),
+        ({"image": {"repository": "r.example/p", "tag": "1"}, "imagePullSecrets": [{"name": "own"}]}, "r.example/p:1", ["own"]),
+        ({"global": common, "imagePullSecrets": [{"name": "own"}]}, "registry.example/batch-retry-proxy:0.1.0", ["own", "everyone"]),
+        ({"image": {"tag": "1", "digest": digest}}, f"batch-retry-proxy@{digest}", None),
+    ):
+        spec = pod_spec(workloads(helm(chart, {"batch-retry-proxy": values, "global": values.get("global", {})}))["whole"])
+        assert spec["initContainers"][0]["image"] == image
+        assert spec.get("imagePullSecrets") == (secrets and [{"name": secret} for secret in secrets])
 
 
 def test_a_disabled_sidecar_leaves_the_pod_alone(parent):

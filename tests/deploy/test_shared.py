@@ -18,7 +18,7 @@ import yaml
 from helm_python import Chart
 
 from test_chart import BINARY, CHART, SHARED, VALUES, labels, only
-from tools import DEPLOY, ROOT, breaches, helm, kustomization, kustomize, name, pod_spec, validate
+from tools import DEPLOY, ROOT, breaches, helm, kustomize, name, pod_spec, validate
 
 BASE = DEPLOY / "kubernetes/shared"
 HOST = "account.region.batch.azure.com"
@@ -143,6 +143,25 @@ def test_what_the_page_shows_for_clients_is_valid_and_goes_to_the_service():
     assert given == moved
 
 
+def test_what_the_page_s_init_container_fetches_is_the_proxy_s_own(tmp_path):
+    [pod] = [document for block in blocks("yaml") for document in yaml.safe_load_all(block) if "initContainers" in document.get("spec", {})]
+    arguments = pod["spec"]["initContainers"][0]["args"]
+    with Pod(shared(), tmp_path) as proxy:
+        for there, here in (("$(BATCH_RETRY_PROXY_SERVICE_HOST):9464", f"{ALLOWED}:{proxy.admin}"), ("/trust/", f"{tmp_path}/")):
+            assert there in " ".join(arguments)
+            arguments = [argument.replace(there, here) for argument in arguments]
+        assert subprocess.run([BINARY, *arguments], env={}).returncode == 0
+        assert proxy.greet((tmp_path / "bundle.pem").read_bytes()) == (("DNS", HOST),)
+
+
+def test_the_project_s_service_monitor_finds_the_shared_proxy():
+    monitor = yaml.safe_load((DEPLOY / "kubernetes/monitoring/service-monitor.yaml").read_text())
+    for documents in (kustomize(BASE), helm(CHART, SHARED)):
+        service = only(documents, "Service")
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+        assert monitor["spec"]["endpoints"][0]["port"] in [port["name"] for port in service["spec"]["ports"]]
+
+
 def test_the_notes_say_the_same_as_the_page():
     rendered = Chart.load(str(CHART)).render(values=SHARED, name="batch-retry-proxy", namespace="batch")
     [notes] = [text for file, text in rendered.items() if file.endswith("NOTES.txt")]
@@ -198,6 +217,7 @@ class Pod:
             return re.sub(r":(3128|9464)$", ":0", text)
 
         self.environment = {entry["name"]: here(entry["value"]) for entry in container["env"]} | {"PATH": os.environ["PATH"]}
+        self.environment["BATCH_RETRY_PROXY__LOG__FORMAT"] = "json"
         self.arguments = [here(argument) for argument in container["args"]]
 
     def __enter__(self):

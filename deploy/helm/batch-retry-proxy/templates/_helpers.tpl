@@ -70,6 +70,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end -}}
 {{- end -}}
 
+{{/* A list, with those of `global`, whose entries many charts write as names alone. */}}
+{{- define "batch-retry-proxy._pullSecrets" -}}
+{{- $secrets := list -}}
+{{- range concat .Values.imagePullSecrets (dig "imagePullSecrets" list (.Values.global | default dict) | default list) -}}
+{{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) -}}
+{{- end -}}
+{{- uniq $secrets | toYaml -}}
+{{- end -}}
+
 {{/*
 The settings as TOML, one key a line, written as `--set` takes them. Not toToml: Helm's numbers are floats, and it writes 20 as 20.0.
 */}}

@@ -196,7 +196,7 @@ volumeMounts:
 {{- if not (has .name $own) -}}{{- $others = append $others . -}}{{- end -}}
 {{- end -}}
 {{- $_ := set $spec "volumes" (concat $others $volumes) -}}
-{{- with $chart.Values.imagePullSecrets -}}
+{{- with include "batch-retry-proxy._pullSecrets" $chart | fromYamlArray -}}
 {{- $_ := set $spec "imagePullSecrets" (concat ($spec.imagePullSecrets | default list) . | uniq) -}}
 {{- end -}}
 {{- end -}}

@@ -11,7 +11,7 @@ annotations:
 {{- define "batch-retry-proxy._test.spec" -}}
 restartPolicy: Never
 automountServiceAccountToken: false
-{{- with .Values.imagePullSecrets }}
+{{- with include "batch-retry-proxy._pullSecrets" . | fromYamlArray }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
