@@ -62,6 +62,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// How long requests may take to finish once the program is told to stop; zero stops at once (`shutdown.grace`).
     pub shutdown_grace: Duration,
+    /// How long requests are taken as before once SIGTERM comes, before the grace begins (`shutdown.delay`).
+    pub shutdown_delay: Duration,
 }
 
 /// Where settings come from, besides the built-in defaults.

@@ -115,7 +115,10 @@ impl Signals {
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.terminate.recv() => SIGTERM,
         }
     }
 }
+
+/// The name of the signal by which a supervisor ends a process.
+pub const SIGTERM: &str = "SIGTERM";

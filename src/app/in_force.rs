@@ -15,6 +15,7 @@ pub struct InForce(Arc<watch::Sender<State>>);
 #[derive(Debug)]
 struct State {
     grace: Duration,
+    delay: Duration,
     allow_shutdown: bool,
     /// Every setting, as JSON.
     text: String,
@@ -28,6 +29,7 @@ impl InForce {
     pub(super) fn new(settings: &Settings) -> Self {
         Self(Arc::new(watch::Sender::new(State {
             grace: settings.shutdown_grace,
+            delay: settings.shutdown_delay,
             allow_shutdown: settings.admin.allow_shutdown,
             text: String::new(),
             status: ConfigStatus { file: None, loaded: SystemTime::now(), failed: None, waiting_for_restart: Vec::new() },
@@ -37,6 +39,11 @@ impl InForce {
     /// How long requests may take to finish once draining begins (`shutdown.grace`).
     pub fn grace(&self) -> Duration {
         self.0.borrow().grace
+    }
+
+    /// How long everything goes on as before when SIGTERM comes (`shutdown.delay`).
+    pub fn delay(&self) -> Duration {
+        self.0.borrow().delay
     }
 
     /// Whether `POST /shutdown` is obeyed (`admin.allow_shutdown`).
@@ -66,6 +73,7 @@ impl InForce {
     pub(super) fn replace(&self, settings: &Settings, text: String, waiting_for_restart: Vec<&'static str>) {
         self.0.send_modify(|state| {
             state.grace = settings.shutdown_grace;
+            state.delay = settings.shutdown_delay;
             state.allow_shutdown = settings.admin.allow_shutdown;
             state.text = text;
             state.status.loaded = SystemTime::now();

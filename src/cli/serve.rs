@@ -1,9 +1,11 @@
 //! `serve`: run until told to stop, and say on the terminal what a client must set.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::Failure;
@@ -41,18 +43,28 @@ async fn serve(settings: Settings, reload: Reload, logs: LogHandle, talkative: b
     let config = Configuration::Reloadable(Box::new(reload));
     let (shutdown, drain) = shutdown::channel();
     let mut running = tokio::spawn(app.run(drain, Controls { logs, config, shutdown: shutdown.clone() }));
+    // When the drain begins, once a signal asked for it.
+    let mut drain_at = None;
     loop {
         tokio::select! {
             ended = &mut running => return ended.map(drop).map_err(|error| Failure::Internal(error.into())),
             _ = hangups.recv() => asked.notify_one(),
             signal = signals.next() => {
-                if shutdown.has_started() {
+                if drain_at.is_some() || shutdown.has_started() {
                     warn!(signal, "stopping at once");
                     return Ok(());
                 }
-                let grace = in_force.grace();
-                info!(signal, grace_seconds = grace.as_secs(), "finishing what is under way; a second signal stops at once");
-                shutdown.drain(grace);
+                let delay = if signal == shutdown::SIGTERM { in_force.delay() } else { Duration::ZERO };
+                info!(
+                    signal,
+                    delay_seconds = delay.as_secs(),
+                    grace_seconds = in_force.grace().as_secs(),
+                    "finishing what is under way; a second signal stops at once"
+                );
+                drain_at = Some(Instant::now() + delay);
+            }
+            () = sleep_until(drain_at.unwrap_or_else(Instant::now)), if drain_at.is_some() && !shutdown.has_started() => {
+                shutdown.drain(in_force.grace());
             }
         }
     }

@@ -45,7 +45,7 @@ fn last_segment(key: &str) -> &str {
 }
 
 /// Every key of this version.
-pub(super) const KEYS: [&str; 54] = [
+pub(super) const KEYS: [&str; 55] = [
     "listen.address",
     "listen.max_connections",
     "listen.header_timeout",
@@ -98,6 +98,7 @@ pub(super) const KEYS: [&str; 54] = [
     "retry.quota.attempts",
     "retry.quota.wait",
     "shutdown.grace",
+    "shutdown.delay",
     "log.level",
     "log.format",
 ];
@@ -111,7 +112,7 @@ pub fn needs_restart(key: &str) -> bool {
 /// Keys and sections that a reload puts in force. Not among them is what is made once: the sockets, the authority and the files that clients
 /// read once, the roots that are given to clients too, and the shape of logs. `intercept.hosts` reloads as far as the authority may vouch for the
 /// hosts.
-const RELOADED: [&str; 15] = [
+const RELOADED: [&str; 16] = [
     "listen.header_timeout",
     "listen.idle_timeout",
     "listen.allow",
@@ -126,6 +127,7 @@ const RELOADED: [&str; 15] = [
     "upstream.pool_idle_timeout",
     "retry",
     "shutdown.grace",
+    "shutdown.delay",
     "log.level",
 ];
 

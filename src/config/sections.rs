@@ -37,6 +37,7 @@ pub(super) fn settings(merged: &Value, root: &Path) -> Result<Settings, ConfigEr
     let throttle = retry::throttle(&mut reader);
     let bodies = bodies(&mut reader, root);
     let shutdown_grace = reader.read("shutdown.grace", |kind| reader::duration(kind, Duration::ZERO..=LONGEST));
+    let shutdown_delay = reader.read("shutdown.delay", |kind| reader::duration(kind, Duration::ZERO..=LONGEST));
     let log = log(&mut reader);
     let settings = (|| {
         Some(Settings {
@@ -50,6 +51,7 @@ pub(super) fn settings(merged: &Value, root: &Path) -> Result<Settings, ConfigEr
             throttle: throttle?,
             log: log?,
             shutdown_grace: shutdown_grace?,
+            shutdown_delay: shutdown_delay?,
         })
     })();
     reader.finish(settings)

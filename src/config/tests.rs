@@ -6,7 +6,7 @@ use super::keys::KEYS;
 use super::*;
 
 /// Written down apart from `default.toml`, so that neither changes alone.
-const DOCUMENTED: [(&str, &str); 54] = [
+const DOCUMENTED: [(&str, &str); 55] = [
     ("listen.address", r#""127.0.0.1:3128""#),
     ("listen.max_connections", "4096"),
     ("listen.header_timeout", r#""10s""#),
@@ -69,6 +69,7 @@ const DOCUMENTED: [(&str, &str); 54] = [
     ("retry.quota.attempts", "0"),
     ("retry.quota.wait", r#""2m""#),
     ("shutdown.grace", r#""25s""#),
+    ("shutdown.delay", r#""0s""#),
     ("log.level", r#""info""#),
     ("log.format", r#""auto""#),
 ];
@@ -76,7 +77,7 @@ const DOCUMENTED: [(&str, &str); 54] = [
 /// A key, a valid value that differs from its default, the setting it becomes, and what that then is.
 type Change = (&'static str, &'static str, fn(&Settings) -> String, &'static str);
 
-const CHANGES: [Change; 54] = [
+const CHANGES: [Change; 55] = [
     ("listen.address", r#""[::1]:3129""#, |s| show(&s.listen.address), "[::1]:3129"),
     ("listen.max_connections", "1", |s| show(&s.listen.max_connections), "1"),
     ("listen.header_timeout", r#""11s""#, |s| show(&s.listen.header_timeout), "11s"),
@@ -144,6 +145,7 @@ const CHANGES: [Change; 54] = [
     ("retry.quota.attempts", "2", |s| show(&s.retry.quota.attempts), "2"),
     ("retry.quota.wait", r#""20s""#, |s| show(&s.retry.quota.wait), "20s"),
     ("shutdown.grace", r#""0s""#, |s| show(&s.shutdown_grace), "0ns"),
+    ("shutdown.delay", r#""7s""#, |s| show(&s.shutdown_delay), "7s"),
     ("log.level", r#""off""#, |s| show(&s.log.level), "None"),
     ("log.format", r#""json""#, |s| show(&s.log.format), "Some(Json)"),
 ];

@@ -22,8 +22,8 @@ def running(container, folder, *more, settings=""):
         (folder / volume).chmod(0o777)
     printed = folder / "trust/proxy.env"
     printed.unlink(missing_ok=True)
-    arguments = [argument.replace(RUN, str(folder)).replace(":9464", ":0") for argument in container["args"]]
-    command = [BINARY, *arguments, "--set=listen.address=127.0.0.1:0", "--log-level=error", *more]
+    arguments = [argument.replace(RUN, str(folder)).replace(":9464", ":0").replace(":3128", ":0") for argument in container["args"]]
+    command = [BINARY, *arguments, "--log-level=error", *more]
     environment = {**os.environ, "BATCH_RETRY_PROXY_CONFIG": str(folder / "settings.toml")}
     with ended(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)) as process:
         until(lambda: printed.exists() or process.poll() is not None)
@@ -38,7 +38,8 @@ def ended(process):
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        # Longer than shutdown.delay of the ordinary sidecar.
+        process.wait(20)
 
 
 def exports(text):

@@ -259,7 +259,7 @@ def test_the_ordinary_sidecar_starts_first_and_can_be_stopped(parent):
     assert "env" not in prepare and "volumeMounts" not in prepare
     proxy, first, _ = spec["containers"]
     assert proxy["name"] == "batch-retry-proxy" and "restartPolicy" not in proxy
-    assert proxy["args"] == PROXY["args"] + ["--set=admin.allow_shutdown=true"]
+    assert proxy["args"] == PROXY["args"] + ["--set=admin.allow_shutdown=true", "--set=shutdown.delay=10s", "--set=shutdown.grace=15s"]
     assert proxy["lifecycle"] == {"postStart": {"exec": {"command": ["/batch-retry-proxy", "wait", "--timeout", "60s"]}}}
     assert variables(first)["HTTPS_PROXY"] == "http://127.0.0.1:3128"
     validate(workloads(helm(chart, {"batch-retry-proxy": {"sidecar": {"native": False}}}))["whole"], "1.27", *VERSIONS)

@@ -217,7 +217,8 @@ def test_the_variants_differ_in_nothing_but_the_kind_of_sidecar(tmp_path):
     native, ordinary = proxy_of(pod_spec(native)), proxy_of(pod_spec(ordinary))
     assert native.pop("restartPolicy") == "Always"
     assert list(ordinary.pop("lifecycle")) == ["postStart"]
-    assert ordinary["args"].pop() == "--set=admin.allow_shutdown=true"
+    own = ["--set=admin.allow_shutdown=true", "--set=shutdown.delay=10s", "--set=shutdown.grace=15s"]
+    assert ordinary.pop("args") == native.pop("args") + own
     assert native == ordinary
 
 

@@ -103,6 +103,40 @@ async fn a_pod_told_to_end_gets_every_answer_that_the_grace_allows_and_the_last_
     origin.finish().await;
 }
 
+/// A sidecar that is an ordinary container is told to end together with the program, which may have something left to ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_told_to_end_as_well_is_served_until_the_delay_is_over() {
+    let (origin, mut program, _directory) =
+        behind_proxy_with(&["--set", "shutdown.delay=10m", "--set", "admin.allow_shutdown=true"]).await;
+    origin.script(|_| respond(200, &[], "{}"));
+    let mut before = open(&program).await;
+    assert_eq!(before.request(&request("GET", "/jobs", HOST, &[], "")).await.status, 200);
+    program.signal("TERM").await;
+    program.line("finishing what is under way").await;
+    assert_eq!(before.request(&request("GET", "/jobs", HOST, &[], "")).await.status, 200);
+    assert_eq!(open(&program).await.request(&request("GET", "/jobs", HOST, &[], "")).await.status, 200);
+    let post = request("POST", "/shutdown", "localhost", &[("Content-Length", "0")], "");
+    assert_eq!(Client::connect(program.admin).await.request(&post).await.status, 202);
+    assert_eq!(
+        guard_for(GONE_WITHIN, "the proxy's end", program.exit_code()).await,
+        Some(0),
+        "it is over when the program says so"
+    );
+    origin.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_delay_ends_by_itself_and_a_second_signal_or_a_person_does_not_wait_for_it() {
+    for (delay, signals) in [("100ms", &["TERM"][..]), ("10m", &["TERM", "TERM"]), ("10m", &["INT"])] {
+        let mut program = Program::start(&["--set", &format!("shutdown.delay={delay}")]).await;
+        for signal in signals {
+            program.signal(signal).await;
+            program.line("finishing what is under way").await;
+        }
+        assert_eq!(guard_for(GONE_WITHIN, "the proxy's end", program.exit_code()).await, Some(0), "{delay} {signals:?}");
+    }
+}
+
 /// Programs read what to trust when they start, and are not started again because the sidecar was.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_crash_the_programs_trust_the_proxy_as_before() {

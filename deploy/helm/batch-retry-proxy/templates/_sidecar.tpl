@@ -46,11 +46,14 @@ restartPolicy: Always
 {{- end }}
 args:
   - serve
+  - --listen=127.0.0.1:3128
   - --admin-listen=0.0.0.0:9464
   - --publish=/var/run/batch-retry-proxy/trust
   - --set=ca.directory=/var/run/batch-retry-proxy/ca
   {{- if not $sidecar.native }}
   - --set=admin.allow_shutdown=true
+  - --set=shutdown.delay=10s
+  - --set=shutdown.grace=15s
   {{- end }}
   {{- range $sidecar.args }}
   - {{ . | quote }}
