@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import re
+import signal
 import socket
 import socketserver
 import ssl
@@ -138,7 +139,8 @@ class Proxy:
     DEAD = "dead.simulated.batch.azure.com"
 
     def __init__(self, folder, account, untrusted):
-        self.trust = folder / "trust"
+        self.trust, self.config = folder / "trust", folder / "proxy.toml"
+        self.config.write_text("")
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
             dead = "%s:%s" % closed.getsockname()
@@ -148,7 +150,7 @@ class Proxy:
             "upstream.ca_files": f'["{account.ca}"]',
         }
         command = [BINARY, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--publish", self.trust]
-        command += ["--log-format", "json", "--log-level", "info"]
+        command += ["--log-format", "json", "--log-level", "info", "--config", self.config]
         self.process = Process(folder, "proxy", command + [f"--set={key}={value}" for key, value in settings.items()])
         listening = json.loads(self.process.says(r'^\{.*"message":"listening".*\}$')[0])
         self.address, self.admin = listening["proxy"], listening["admin"]
@@ -159,6 +161,14 @@ class Proxy:
         with urllib.request.urlopen(f"http://{self.admin}/metrics") as answer:
             assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
             return answer.read().decode()
+
+    def reload(self, text, result):
+        """Changes the file of the settings and waits for what comes of it."""
+        series = rf'config_reloads_total\{{result="{result}"\}} (\d+)'
+        before = re.search(series, self.metrics())[1]
+        self.config.write_text(text)
+        self.process.process.send_signal(signal.SIGHUP)
+        eventually(lambda: re.search(series, self.metrics())[1] != before, f"settings are {result}", within=30)
 
     def ask(self, host, method, path, body=None, timeout=30, context=None):
         """One request on a connection of its own, with a bearer token; the status."""
@@ -185,7 +195,7 @@ class Programs:
         self.failed = []
         self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Plain)
         self.server.daemon_threads = True
-        actors = [self.sdk, self.raw, self.elsewhere, self.server.serve_forever, *[self.failing] * 20]
+        actors = [self.sdk, self.raw, self.settings, self.elsewhere, self.server.serve_forever, *[self.failing] * 20]
         self.threads = [threading.Thread(target=self.repeat, args=(actor,), daemon=True) for actor in actors]
         for thread in self.threads:
             thread.start()
@@ -259,6 +269,15 @@ class Programs:
         job = {"id": f"{threading.get_ident()}-{turn}", "displayName": "x" * 12_000}
         status = self.proxy.ask(self.proxy.DEAD, "POST", f"/jobs?n={job['id']}", job)
         assert status >= 500, status
+
+    def settings(self, turn):
+        """Someone who changes the settings, at first well."""
+        good, bad = f"[retry.throttle]\ncut = 0.{6 + turn % 2}\n", f"nonsense = {turn}\n"
+        self.proxy.reload(good, "applied")
+        self.proxy.reload(good, "unchanged")
+        self.proxy.reload(bad, "failed")
+        # Long enough for the rules to see it.
+        self.stopping.wait(5)
 
     def elsewhere(self, turn):
         """Tunnels, plain http, a host that nobody vouches for, and a program that does not trust the proxy."""
