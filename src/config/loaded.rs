@@ -130,6 +130,10 @@ mod tests {
     fn what_stands_above_the_file_wins_at_a_reload_too() {
         let old = loaded("", &["retry.deadline=20s"]);
         assert!(old.differences(&loaded("retry.deadline = \"30s\"", &["retry.deadline=20s"])).is_empty());
+        let env = vec![("BATCH_RETRY_PROXY__RETRY__DEADLINE".to_owned(), "20s".to_owned())];
+        let sources = Sources { file: Some("proxy.toml".into()), env, ..Sources::default() };
+        let read = |text: &str| Loaded::with_file(&sources, Some(text.as_bytes())).unwrap();
+        assert!(read("").differences(&read("retry.deadline = \"30s\"")).is_empty());
     }
 
     #[test]
