@@ -7,6 +7,13 @@ TOOLS := target/tools
 CARGO_DENY := $(TOOLS)/bin/cargo-deny
 SDK := target/sdk
 DEPLOY := target/deploy
+# How `make image` names and marks what it builds, and with which of docker, podman and buildah; the first that is there.
+VERSION := $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
+REVISION ?= $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)
+IMAGE ?= batch-retry-proxy:$(VERSION)
+IMAGE_SOURCE ?=
+IMAGE_BUILDER ?=
+IMAGE_FLAGS ?=
 NODE_CLIENT := @azure/batch@10.2.0
 # Seconds for which the service fails the bulk helpers of the clients; a minute in check-all.
 OUTAGE ?= 12
@@ -16,13 +23,31 @@ SOAK_SEED ?= $(shell date +%s)
 check-all: SOAK_SEED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-rust test-sdk test-deploy check check-all demos soak crowd fleet lint fmt doc deny clean
+.PHONY: help build image test test-rust test-sdk test-deploy check check-all demos soak crowd fleet lint fmt doc deny clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## Builds the release binary
 	cargo build --release --locked
+
+# Docker only where its daemon answers; the others need none, and a format that has health checks.
+image: ## Builds the container image (IMAGE=NAME:TAG, IMAGE_BUILDER=docker|podman|buildah, IMAGE_SOURCE=URL of the sources, IMAGE_FLAGS=...)
+	@set -e; builder="$(IMAGE_BUILDER)"; \
+	if [ -z "$$builder" ]; then \
+		if docker version >/dev/null 2>&1; then builder=docker; \
+		elif podman --version >/dev/null 2>&1; then builder=podman; \
+		elif buildah --version >/dev/null 2>&1; then builder=buildah; \
+		else \
+			if docker --version >/dev/null 2>&1; then echo "image: docker is installed, but its daemon does not answer" >&2; fi; \
+			echo "image: install docker, podman or buildah, or start docker's daemon" >&2; \
+			exit 1; \
+		fi; \
+	fi; \
+	case "$$builder" in docker) format= ;; *) format="--format docker" ;; esac; \
+	set -x; \
+	"$$builder" build $$format --tag "$(IMAGE)" --build-arg VERSION="$(VERSION)" --build-arg REVISION="$(REVISION)" \
+		$(if $(IMAGE_SOURCE),--label org.opencontainers.image.source="$(IMAGE_SOURCE)") $(IMAGE_FLAGS) .
 
 test: test-rust test-sdk ## Runs all tests
 
