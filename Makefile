@@ -23,7 +23,7 @@ SOAK_SEED ?= $(shell date +%s)
 check-all: SOAK_SEED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test test-rust test-sdk test-deploy check check-all demos soak crowd fleet lint fmt doc deny clean
+.PHONY: help build image test test-rust test-sdk test-deploy test-image check check-all demos soak crowd fleet lint fmt doc deny clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -91,6 +91,10 @@ test-sdk: ## Runs real Batch clients through the proxy (needs python3 with venv,
 test-deploy: build ## Checks manifests, chart, rules and dashboard (needs python3 with venv, promtool and prometheus)
 	@$(call python_environment,tests/deploy/requirements.txt,$(DEPLOY)/python)
 	BATCH_RELEASE_BINARY=$(CURDIR)/target/release/batch-retry-proxy $(DEPLOY)/python/bin/python -m pytest -q -p no:cacheprovider tests/deploy
+
+test-image: ## Builds the image and runs it, also in pods as Kubernetes would (needs root, podman, runc, iptables, debootstrap, rustup)
+	@$(call python_environment,tests/deploy/requirements.txt,$(DEPLOY)/python)
+	$(DEPLOY)/python/bin/python -m pytest -q -rs -p no:cacheprovider tests/image
 
 check-all: check demos soak crowd ## Runs everything, also what takes longer; CI runs this
 
