@@ -19,6 +19,7 @@ mod args;
 mod ca;
 mod config;
 mod demo;
+mod doctor;
 mod explain;
 mod help;
 mod manual;
@@ -147,6 +148,11 @@ fn dispatch(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode, Failur
         Some(Command::Completions { shell }) => manual::completions(*shell),
         Some(Command::Demo { demo }) => demo::run(demo),
         Some(Command::Man { out }) => manual::pages(out.as_deref()),
+        Some(Command::Doctor { doctor, .. }) => {
+            let loaded = Loaded::load(&sources)?;
+            let effective = loaded.effective();
+            return doctor::run(loaded.into_settings(), &effective, doctor);
+        }
         Some(Command::Explain { explain, .. }) => explain::run(&settings()?, explain),
         Some(Command::Healthcheck { .. }) => probe::healthcheck(&settings()?),
         Some(Command::Run { run, .. }) => {

@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::doctor::Account;
 use super::explain::ExplainArgs;
 use super::help;
 use crate::config::{Flag, Sources, parse_duration};
@@ -67,6 +68,14 @@ pub(super) enum Command {
     Demo {
         #[command(flatten)]
         demo: DemoArgs,
+    },
+    /// Check this machine: programs, their trust, ports, proxy variables, the account; say what to set
+    #[command(after_help = help::DOCTOR)]
+    Doctor {
+        #[command(flatten)]
+        doctor: DoctorArgs,
+        #[command(flatten)]
+        set: SetArgs,
     },
     /// Tell what would be decided about a request, and why
     #[command(after_help = help::EXPLAIN)]
@@ -232,6 +241,17 @@ pub(super) struct DemoArgs {
     pub(super) json: bool,
 }
 
+/// Arguments of `doctor`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct DoctorArgs {
+    /// The Batch account to look at: DNS, connection, clock [also: AZURE_BATCH_ACCOUNT_URL and its like]
+    #[arg(long, value_name = "URL|HOST")]
+    pub(super) account: Option<Account>,
+    /// Print one JSON object for machines
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 /// Arguments of `simulate`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct SimulateArgs {
@@ -278,7 +298,8 @@ impl Cli {
                 set,
             }) => (Some(set), Some(inner)),
             Some(
-                Command::Explain { set, .. }
+                Command::Doctor { set, .. }
+                | Command::Explain { set, .. }
                 | Command::Healthcheck { set }
                 | Command::Run { set, .. }
                 | Command::Serve { set, .. }

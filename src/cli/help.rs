@@ -12,13 +12,14 @@ Examples:
   batch-retry-proxy --publish /tmp/brp        clients find what to trust in /tmp/brp
   . /tmp/brp/proxy.env; python a.py           run a program behind it
   batch-retry-proxy --set retry.deadline=2m   have more patience
+  batch-retry-proxy doctor                    what stands in the way on this machine
   batch-retry-proxy config show               all settings and their origin
 
 Settings come from, later wins: built-in defaults, the file of --config (or BATCH_RETRY_PROXY_CONFIG), \
 variables such as BATCH_RETRY_PROXY__RETRY__DEADLINE=40s, --set, other flags. Values of variables and \
 --set are TOML or plain text.
 
-Exit codes: 0 done, 2 bad usage, 69 cannot bind, start or be reached, 70 internal error, 78 bad configuration. \
+Exit codes: 0 done, 2 bad usage, 69 cannot bind, start or be reached, or `doctor` found a failure, 70 internal error, 78 bad configuration. \
 `run` returns its command's own.";
 
 pub(super) const SERVE: &str = "\
@@ -88,6 +89,20 @@ Examples:
   batch-retry-proxy demo --json | jq .passed
 
 It exits 0 only if through the proxy nothing failed, no task is missing, and nothing was made or deleted twice.";
+
+pub(super) const DOCTOR: &str = "\
+Examples:
+  batch-retry-proxy doctor
+  batch-retry-proxy doctor --account https://name.westeurope.batch.azure.com
+  batch-retry-proxy doctor --set admin.address=127.0.0.1:9465      a proxy that runs elsewhere
+  batch-retry-proxy doctor --json | jq -r '.sections[].checks[] | select(.status == \"fail\") | .finding'
+
+Each of Python (requests, aiohttp), Node, Java, Go, curl and git that is on PATH asks a simulated account through a proxy of the \
+doctor's own, twice: as this shell has it, and with the variables that `run` sets. It sends nothing anywhere else, looks up no name \
+but the account's, and leaves nothing behind. To the account goes one request without credentials.
+
+ok: as it should be. warn: works, or works for some. fail: a program would not get through. skip: not looked at, and why. Below \
+the table stands what to do, in lines to paste. Exit codes: 0 nothing failed, 69 something did.";
 
 pub(super) const EXPLAIN: &str = "\
 Examples:

@@ -23,10 +23,10 @@ use crate::shutdown;
 use crate::telemetry::{self, LogHandle};
 use crate::tls::trust::{BUNDLE_PEM, CA_PEM, ClientFiles, TRUSTSTORE_P12};
 
-mod bypass;
-mod certificates;
-mod child;
-mod environment;
+pub(super) mod bypass;
+pub(super) mod certificates;
+pub(super) mod child;
+pub(super) mod environment;
 
 use child::Signals;
 use environment::NODE;
@@ -50,7 +50,9 @@ async fn session(mut settings: Settings, config: String, logs: LogHandle, args: 
     let mut signals = Signals::listen()?;
     let folder = TempDir::with_prefix("batch-retry-proxy-")?;
     make_private(&mut settings, folder.path());
-    take_over_certificates(&mut settings, folder.path())?;
+    for warning in take_over_certificates(&mut settings, folder.path())? {
+        say(&format!("warning: {warning}"));
+    }
     let hosts = settings.route.intercept.clone();
     let grace = settings.shutdown_grace.min(LONGEST_DRAIN);
 
@@ -78,7 +80,7 @@ async fn session(mut settings: Settings, config: String, logs: LogHandle, args: 
 }
 
 /// Ports, authority and files of this run alone.
-fn make_private(settings: &mut Settings, folder: &Path) {
+pub(super) fn make_private(settings: &mut Settings, folder: &Path) {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     settings.listen.address = any_port;
     settings.listen.allow = Vec::new();
@@ -87,14 +89,15 @@ fn make_private(settings: &mut Settings, folder: &Path) {
     settings.ca.publish = Some(folder.to_owned());
 }
 
-/// Makes what the user's own variables trust trusted by the proxy, and so by the files it publishes.
-fn take_over_certificates(settings: &mut Settings, folder: &Path) -> Result<(), Failure> {
+/// Makes what the user's own variables trust trusted by the proxy, and so by the files it publishes. Gives a warning for each file that
+/// cannot be read.
+pub(super) fn take_over_certificates(settings: &mut Settings, folder: &Path) -> io::Result<Vec<String>> {
     let named = environment::certificate_files(|name| std::env::var_os(name));
-    let mut text = String::new();
+    let (mut text, mut warnings) = (String::new(), Vec::new());
     for (name, path) in &named {
         match certificates::read(path) {
             Ok(certificates) => text.push_str(&certificates),
-            Err(error) => say(&format!("warning: {name} names {}, which is left out: {error}", path.display())),
+            Err(error) => warnings.push(format!("{name} names {}, which is left out: {error}", path.display())),
         }
     }
     if named.iter().any(|(name, _)| *name == "SSL_CERT_FILE") {
@@ -106,17 +109,17 @@ fn take_over_certificates(settings: &mut Settings, folder: &Path) -> Result<(), 
         fs::write(&file, text)?;
         settings.upstream.ca_files.push(file);
     }
-    Ok(())
+    Ok(warnings)
 }
 
 /// The authority's root and what the user already adds to Node's roots.
-fn write_node_file(folder: &Path, node: &Path) -> Result<(), Failure> {
+pub(super) fn write_node_file(folder: &Path, node: &Path) -> io::Result<()> {
     let mut text = fs::read_to_string(folder.join(CA_PEM))?;
     if let Some(own) = std::env::var_os(NODE).filter(|path| !path.is_empty()) {
         // A file that cannot be read was warned of with the others.
         text.push_str(&certificates::read(Path::new(&own)).unwrap_or_default());
     }
-    Ok(fs::write(node, text)?)
+    fs::write(node, text)
 }
 
 fn closing_line(totals: Totals) -> String {
@@ -136,7 +139,7 @@ fn say(line: &str) {
 }
 
 /// Node's file besides those that are published.
-const NODE_PEM: &str = "node.pem";
+pub(super) const NODE_PEM: &str = "node.pem";
 
 /// The command has its answers when it ends; this is for connections that others left behind.
 const LONGEST_DRAIN: Duration = Duration::from_secs(2);

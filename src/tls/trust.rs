@@ -18,7 +18,7 @@ use super::roots::Roots;
 mod truststore;
 mod variables;
 
-pub use truststore::{TRUSTSTORE_PASSWORD, TruststoreError, truststore_p12};
+pub use truststore::{TRUSTSTORE_PASSWORD, TruststoreError, truststore_holds, truststore_p12};
 pub use variables::{ClientFiles, DIRECT};
 
 /// Why the files could not be written.

@@ -8,6 +8,7 @@ mod command;
 mod config_cli;
 mod connect;
 mod demo;
+mod doctor;
 mod downloads;
 mod echoes;
 mod explain;

@@ -4,7 +4,7 @@ use crate::batch::endpoint::HostSet;
 
 /// Who takes an entry for a Batch host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bypass {
+pub(in crate::cli) enum Bypass {
     /// Everyone: a host, or a domain with a leading dot.
     All,
     /// A bare domain, or `*`: the Batch clients for Node pass over those.
@@ -17,7 +17,7 @@ pub(super) enum Bypass {
 
 impl Bypass {
     /// What `entry` does to the hosts that are opened, if anything.
-    pub(super) fn of(entry: &str, hosts: &HostSet) -> Option<Self> {
+    pub(in crate::cli) fn of(entry: &str, hosts: &HostSet) -> Option<Self> {
         if entry == "*" {
             return Some(Self::AllButNode);
         }
@@ -38,7 +38,7 @@ impl Bypass {
     }
 
     /// For a sentence.
-    pub(super) fn who(self) -> &'static str {
+    pub(in crate::cli) fn who(self) -> &'static str {
         match self {
             Self::All => "all programs",
             Self::AllButNode => "most programs (Python, curl, Go, Java)",

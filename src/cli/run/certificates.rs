@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 ///
 /// # Errors
 /// Where the file or directory cannot be read.
-pub(super) fn read(path: &Path) -> io::Result<String> {
+pub(in crate::cli) fn read(path: &Path) -> io::Result<String> {
     if !path.is_dir() {
         return Ok(usable(&fs::read(path)?));
     }
@@ -38,7 +38,7 @@ fn usable(contents: &[u8]) -> String {
 
 /// Where systems keep their roots in one file. Asked for when the parent's `SSL_CERT_FILE` takes their place, because some clients, such
 /// as Python's requests, never read that variable and had public roots until now.
-pub(super) const SYSTEM_FILES: [&str; 4] = [
+pub(in crate::cli) const SYSTEM_FILES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",

@@ -16,7 +16,7 @@ use crate::cli::Failure;
 
 /// The signals that are passed on.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub(in crate::cli) struct Signals {
     hangup: unix::Signal,
     interrupt: unix::Signal,
     quit: unix::Signal,
@@ -27,7 +27,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Catches them from now on, so that this process outlives the command.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(in crate::cli) fn listen() -> io::Result<Self> {
         Ok(Self {
             hangup: unix::signal(SignalKind::hangup())?,
             interrupt: unix::signal(SignalKind::interrupt())?,
@@ -36,7 +36,8 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Signal {
+    /// The next of them.
+    pub(in crate::cli) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.hangup.recv() => Signal::HUP,
             _ = self.interrupt.recv() => Signal::INT,
@@ -47,7 +48,7 @@ impl Signals {
 }
 
 /// Starts the command with `variables` besides our own, on our own terminal and streams.
-pub(super) fn spawn(command: &[OsString], variables: &[(&'static str, OsString)]) -> Result<Child, Failure> {
+pub(in crate::cli) fn spawn(command: &[OsString], variables: &[(&'static str, OsString)]) -> Result<Child, Failure> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(Failure::Internal("no command".into()));
     };
@@ -62,7 +63,7 @@ pub(super) fn spawn(command: &[OsString], variables: &[(&'static str, OsString)]
 }
 
 /// Passes signals on until the command has ended.
-pub(super) async fn wait(child: &mut Child, signals: &mut Signals) -> io::Result<ExitStatus> {
+pub(in crate::cli) async fn wait(child: &mut Child, signals: &mut Signals) -> io::Result<ExitStatus> {
     let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     loop {
         tokio::select! {
@@ -92,7 +93,7 @@ fn terminal_told_the_command(signal: Signal) -> bool {
 }
 
 /// The command's status as a shell has it: its own, or 128 and the number of the signal that ended it.
-pub(super) fn exit_code(status: ExitStatus) -> u8 {
+pub(in crate::cli) fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }

@@ -12,15 +12,15 @@ use crate::tls::trust::{ClientFiles, DIRECT};
 
 /// What to set for the command, and what the user should know about it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Environment {
+pub(in crate::cli) struct Environment {
     /// By name; the rest stays as the parent has it.
-    pub(super) variables: Vec<(&'static str, OsString)>,
+    pub(in crate::cli) variables: Vec<(&'static str, OsString)>,
     /// A line each.
-    pub(super) warnings: Vec<String>,
+    pub(in crate::cli) warnings: Vec<String>,
 }
 
 /// The variables for a command whose parent has the variables that `parent` gives, where `hosts` are opened.
-pub(super) fn environment(
+pub(in crate::cli) fn environment(
     parent: impl Fn(&str) -> Option<OsString>,
     files: &ClientFiles<'_>,
     hosts: &HostSet,
@@ -65,7 +65,7 @@ pub(super) fn environment(
 }
 
 /// The files and directories of certificates that the parent's variables name, each once.
-pub(super) fn certificate_files(parent: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, PathBuf)> {
+pub(in crate::cli) fn certificate_files(parent: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, PathBuf)> {
     let mut files: Vec<(&'static str, PathBuf)> = Vec::new();
     for name in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", NODE] {
         let Some(path) = parent(name).filter(|value| !value.is_empty()).map(PathBuf::from) else { continue };
@@ -95,8 +95,8 @@ fn option(options: &str, name: &str) -> Option<String> {
 }
 
 /// Adds to Node's own roots.
-pub(super) const NODE: &str = "NODE_EXTRA_CA_CERTS";
-const JAVA: &str = "JAVA_TOOL_OPTIONS";
+pub(in crate::cli) const NODE: &str = "NODE_EXTRA_CA_CERTS";
+pub(in crate::cli) const JAVA: &str = "JAVA_TOOL_OPTIONS";
 const NON_PROXY_HOSTS: &str = "http.nonProxyHosts";
 
 #[cfg(test)]

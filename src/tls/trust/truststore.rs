@@ -4,7 +4,7 @@
 //! (2.16.840.1.113894.746875.1.1), so that a file made by OpenSSL 3.1 or older looks empty to it. Encryption and MAC are those that
 //! Java 17 itself writes by default; they hide nothing, because the password is known to all.
 
-use p12_keystore::{Certificate, KeyStore, KeyStoreEntry};
+use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, Pkcs12ImportPolicy};
 use thiserror::Error;
 
 use crate::tls::authority::CertificateAuthority;
@@ -31,6 +31,15 @@ pub fn truststore_p12(authority: &CertificateAuthority, roots: &Roots) -> Result
     let own = Certificate::from_der(authority.root_der())?;
     store.add_entry("batch-retry-proxy", KeyStoreEntry::Certificate(own));
     Ok(store.writer(TRUSTSTORE_PASSWORD).encryption_iterations(ITERATIONS).mac_iterations(ITERATIONS).write()?)
+}
+
+/// Whether a truststore in PKCS#12 has `certificate` among those that it trusts. One that cannot be read has none.
+pub fn truststore_holds(contents: &[u8], password: &str, certificate: &[u8]) -> bool {
+    let Ok(store) = KeyStore::from_pkcs12(contents, password, Pkcs12ImportPolicy::Relaxed) else { return false };
+    store.entries().any(|(_, entry)| match entry {
+        KeyStoreEntry::Certificate(held) => held.as_der() == certificate,
+        _ => false,
+    })
 }
 
 /// The password of `truststore.p12`, the one that Java's own `cacerts` has.
