@@ -21,11 +21,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::runtime::Builder;
 
 use super::args::DoctorArgs;
+use super::run::certificates::SYSTEM_FILES;
 use super::run::child::Signals;
 use super::{Failure, print};
 use crate::config::{Effective, Settings};
 use crate::telemetry::{self, LogHandle};
-use crate::tls::roots::Roots;
+use crate::tls::roots::{Roots, RootsError};
 
 mod account;
 mod check;
@@ -60,7 +61,7 @@ pub(super) fn run(mut settings: Settings, effective: &Effective, args: &DoctorAr
     let ended = runtime.block_on(async {
         let mut signals = Signals::listen()?;
         tokio::select! {
-            sections = examine(&settings, &shell, args, logs) => sections.map(Ok),
+            sections = examine(&settings, &shell, args, logs) => Ok::<_, Failure>(Ok(sections)),
             // Its programs and files go away with it.
             signal = signals.next() => Ok(Err(signal)),
         }
@@ -80,7 +81,7 @@ pub(super) fn run(mut settings: Settings, effective: &Effective, args: &DoctorAr
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-async fn examine(settings: &Settings, shell: &Shell, args: &DoctorArgs, logs: LogHandle) -> Result<Vec<Section>, Failure> {
+async fn examine(settings: &Settings, shell: &Shell, args: &DoctorArgs, logs: LogHandle) -> Vec<Section> {
     let progress = progress(args.json);
     let found = Found::at(settings.admin.address).await;
     let running = found.running();
@@ -88,12 +89,7 @@ async fn examine(settings: &Settings, shell: &Shell, args: &DoctorArgs, logs: Lo
     let roots = Roots::load(&settings.upstream.ca_files);
     proxy.push(match &roots {
         Ok(roots) => Check::ok("roots", format!("{} certificates to verify Batch by", roots.certificates().len())),
-        Err(error) => {
-            Check::fail("roots", format!("nothing to verify Batch by, so no proxy starts: {}", super::chain(error))).advise(
-                "name a PEM file with the public roots, such as that of the package ca-certificates",
-                ["export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"],
-            )
-        }
+        Err(error) => no_roots(error),
     });
     let authority = match Authority::find(settings, running) {
         Ok(authority) => authority,
@@ -103,24 +99,51 @@ async fn examine(settings: &Settings, shell: &Shell, args: &DoctorArgs, logs: Lo
             Authority::Unknown
         }
     };
-    let stage = Stage::open(settings, shell, &authority, logs).await?;
+    let stage = Stage::open(settings, shell, &authority, logs).await;
     let situation = Situation {
         running,
         in_use: running.is_some_and(|running| shell.points_to(running.proxy)),
         trustable: authority != Authority::Unknown,
     };
-    let runtimes = Runtimes { stage: &stage, shell, situation, progress: &progress };
+    let programs = async {
+        match &stage {
+            Ok(stage) => Runtimes { stage, shell, situation, progress: &progress }.checks().await,
+            Err(failure) => vec![not_tried(failure)],
+        }
+    };
     let choice = Choice::of(args.account.as_ref(), shell);
     let tls = roots.as_ref().ok().map(Roots::client_config);
-    let (programs, account) = tokio::join!(runtimes.checks(), choice.checks(settings, tls));
+    let (programs, account) = tokio::join!(programs, choice.checks(settings, tls));
     progress.finish_and_clear();
     let variables = shell.checks(running, settings.listen.address, &settings.route.intercept);
-    Ok(vec![
+    vec![
         Section { title: "Proxy", checks: proxy },
         Section { title: "This shell", checks: variables },
         Section { title: "Programs", checks: programs },
         Section { title: "Account", checks: account },
-    ])
+    ]
+}
+
+/// There is nothing to verify Batch by.
+fn no_roots(error: &RootsError) -> Check {
+    let check = Check::fail("roots", format!("no proxy can start: {}", super::chain(error)));
+    if !matches!(error, RootsError::None { .. }) {
+        return check.advise("put the setting right", ["batch-retry-proxy config show"]);
+    }
+    let system = SYSTEM_FILES.iter().find(|path| Path::new(path).exists());
+    let text = "name a PEM file with the public roots; a machine with the package ca-certificates has them";
+    check.advise(text, [format!("export SSL_CERT_FILE={}", system.unwrap_or(&"/path/to/roots.pem"))])
+}
+
+/// A proxy of its own is what `run` needs as well.
+fn not_tried(failure: &Failure) -> Check {
+    let check = Check::fail("programs", format!("not tried, and `run --` does not start either: {failure}"));
+    let folder = std::env::temp_dir();
+    if folder.is_dir() {
+        return check;
+    }
+    let line = format!("mkdir -p -m 1777 {}", shell::quoted_if_needed(&folder.display().to_string()));
+    check.advise("make the folder; in a container, mount one there", [line])
 }
 
 /// How this program is called from the shell: by its name, or by its place where that is not on `PATH`.

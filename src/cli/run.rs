@@ -48,7 +48,7 @@ pub(super) fn run(mut settings: Settings, effective: &Effective, args: &RunArgs)
 async fn session(mut settings: Settings, config: String, logs: LogHandle, args: &RunArgs) -> Result<u8, Failure> {
     // Before anything else, so that no signal ends this process and leaves files behind.
     let mut signals = Signals::listen()?;
-    let folder = TempDir::with_prefix("batch-retry-proxy-")?;
+    let folder = temporary_folder()?;
     make_private(&mut settings, folder.path());
     for warning in take_over_certificates(&mut settings, folder.path())? {
         say(&format!("warning: {warning}"));
@@ -77,6 +77,15 @@ async fn session(mut settings: Settings, config: String, logs: LogHandle, args: 
     drained.map_err(|error| Failure::Internal(error.into()))?;
     folder.close()?;
     Ok(child::exit_code(status))
+}
+
+/// A folder of our own that goes away with the value.
+pub(super) fn temporary_folder() -> Result<TempDir, Failure> {
+    TempDir::with_prefix("batch-retry-proxy-").map_err(|error| {
+        let parent = std::env::temp_dir();
+        let text = format!("no place for temporary files: {error}; make {} or set TMPDIR to a folder", parent.display());
+        Failure::Start(text.into())
+    })
 }
 
 /// Ports, authority and files of this run alone.

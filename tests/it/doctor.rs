@@ -155,6 +155,22 @@ async fn with_nothing_but_the_binary_it_passes_and_says_what_was_not_tried() {
     assert!(nothing.lines("roots")[0].starts_with("export SSL_CERT_FILE="));
 }
 
+#[tokio::test]
+async fn a_machine_without_a_place_for_files_is_told_so() {
+    let shell = Shell::new().variable("TMPDIR", "/no/such/folder");
+    let found = shell.found().await;
+    found.assert("programs", "fail", "set TMPDIR");
+    assert_eq!((found.code, found.lines("programs")), (Some(69), vec!["mkdir -p -m 1777 /no/such/folder"]));
+    let mut run = Command::new(env!("CARGO_BIN_EXE_batch-retry-proxy"));
+    let output = run.args(["run", "--", "true"]).env("TMPDIR", "/no/such/folder").output().await.unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{stderr}");
+    assert!(
+        stderr.starts_with("batch-retry-proxy: no place for temporary files: ") && stderr.contains("TMPDIR"),
+        "{stderr}"
+    );
+}
+
 async fn found_without_roots() -> Found {
     let empty = TempDir::new().unwrap();
     let shell =
@@ -245,10 +261,15 @@ async fn files_of_a_proxy_that_ran_before_are_found_out() {
     let folder = TempDir::new().unwrap();
     let directory = folder.path().to_str().unwrap();
     let program = Program::start(&["--publish", directory]).await;
-    fs::write(folder.path().join("bundle.pem"), "another time's").unwrap();
+    for (name, format) in [("truststore.p12", "p12"), ("bundle.pem", "bundle"), ("ca.pem", "pem")] {
+        // One file after the other is another time's; the first that is, is named.
+        fs::write(folder.path().join(name), "another time's").unwrap();
+        let found = Shell::new().setting("admin.address", &program.admin.to_string()).found().await;
+        found.assert("published files", "fail", &format!("{name} does not hold the certificate of the proxy that runs"));
+        assert!(found.lines("published files").iter().any(|line| line.contains(&format!("--format {format} "))));
+    }
     let shell = Shell::new().setting("admin.address", &program.admin.to_string());
     let found = shell.variable("HTTPS_PROXY", "http://127.0.0.1:9").found().await;
-    found.assert("published files", "fail", "bundle.pem does not hold the certificate of the proxy that runs");
     let lines = found.lines("published files");
     assert!(lines[1].ends_with(&format!(
         "ca export --set admin.address={} --format bundle --out {directory}/bundle.pem",

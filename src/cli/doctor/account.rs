@@ -78,13 +78,18 @@ impl Choice {
 
     /// What is found of it. `tls` trusts what the proxy would trust.
     pub(super) async fn checks(&self, settings: &Settings, tls: Option<Arc<ClientConfig>>) -> Vec<Check> {
-        const HOW: &str = "batch-retry-proxy doctor --account https://NAME.REGION.batch.azure.com";
         let (account, source) = match self {
             Self::Account(account, source) => (account, source),
             Self::Malformed(name) => {
-                return vec![Check::warn("account", format!("{name} names no Batch endpoint")).advise("name it", [HOW])];
+                let line = "batch-retry-proxy doctor --account https://NAME.REGION.batch.azure.com";
+                return vec![Check::warn("account", format!("{name} names no Batch endpoint")).advise("name it", [line])];
             }
-            Self::None => return vec![Check::skip("account", format!("none named; to look at one: {HOW}"))],
+            Self::None => {
+                return vec![Check::skip(
+                    "account",
+                    "none named; `doctor --account https://NAME.REGION.batch.azure.com` looks at one",
+                )];
+            }
         };
         let host = &account.0;
         let opened = if settings.route.intercept.contains(host) {

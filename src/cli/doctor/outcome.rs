@@ -40,7 +40,7 @@ pub(super) struct Attempt {
     pub(super) client: Client,
     pub(super) version: String,
     pub(super) outcome: Outcome,
-    /// The program that really ran, where the probe knows it: a name on the PATH may be a wrapper.
+    /// The program that really ran and where its modules are, if the probe knows: a name on the PATH may be a wrapper.
     pub(super) executable: Option<String>,
 }
 

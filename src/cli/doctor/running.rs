@@ -13,7 +13,7 @@ use super::check::Check;
 use super::shell::{quoted, quoted_if_needed};
 use crate::admin::probe::{self, ProbeError};
 use crate::config::Settings;
-use crate::tls::trust::{BUNDLE_PEM, CA_PEM, PROXY_ENV, TRUSTSTORE_P12};
+use crate::tls::trust::{BUNDLE_PEM, CA_PEM, PROXY_ENV, TRUSTSTORE_P12, TRUSTSTORE_PASSWORD, truststore_holds};
 
 /// A proxy whose admin server answers.
 #[derive(Clone, Debug)]
@@ -165,6 +165,17 @@ impl Running {
         Some(value.strip_prefix('\'')?.strip_suffix('\'')?.replace(r"'\''", "'"))
     }
 
+    /// Whether a file for clients has its certificate.
+    fn is_in(&self, file: &Path) -> bool {
+        if !file.ends_with(TRUSTSTORE_P12) {
+            return holds(file, &self.ca_pem);
+        }
+        let (Ok(contents), Ok(own)) = (std::fs::read(file), CertificateDer::from_pem_slice(self.ca_pem.as_bytes())) else {
+            return false;
+        };
+        truststore_holds(&contents, TRUSTSTORE_PASSWORD, &own)
+    }
+
     /// Whether the published files and the kept authority are those of the proxy that runs.
     fn files(&self, settings: &Settings) -> Vec<Check> {
         let mut checks = Vec::new();
@@ -175,7 +186,7 @@ impl Running {
             directories.push(directory.clone());
         }
         for directory in directories {
-            let stale = [CA_PEM, BUNDLE_PEM].into_iter().find(|name| !holds(&directory.join(name), &self.ca_pem));
+            let stale = FILES.iter().map(|(_, name)| *name).find(|name| !self.is_in(&directory.join(name)));
             checks.push(match stale {
                 None => Check::ok("published files", format!("{} fits the proxy that runs", directory.display())),
                 Some(name) => {

@@ -18,7 +18,7 @@ use super::running::{Running, holds};
 use super::shell::Shell;
 use crate::app::{App, Configuration, Controls};
 use crate::cli::Failure;
-use crate::cli::run::{NODE_PEM, environment, make_private, take_over_certificates, write_node_file};
+use crate::cli::run::{NODE_PEM, environment, make_private, take_over_certificates, temporary_folder, write_node_file};
 use crate::config::Settings;
 use crate::shutdown::{self, Shutdown};
 use crate::simulator::{Simulator, SimulatorSettings};
@@ -88,7 +88,7 @@ impl Stage {
         authority: &Authority,
         logs: LogHandle,
     ) -> Result<Self, Failure> {
-        let folder = TempDir::with_prefix("batch-retry-proxy-doctor-")?;
+        let folder = temporary_folder()?;
         let account = Simulator::bind(SimulatorSettings::demo()).await?;
         let host = account.host().to_owned();
         let account_ca = folder.path().join("account.pem");

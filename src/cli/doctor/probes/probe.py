@@ -24,7 +24,7 @@ socket.getaddrinfo = guarded
 
 
 def say(client, version, outcome, detail=""):
-    executable = os.path.realpath(sys.executable or "")
+    executable = os.path.realpath(sys.executable or "") + ":" + sys.prefix
     version = "%s, %s %s" % (platform.python_version(), client, version)
     line = ("doctor", client, version, outcome, re.sub(r"\s+", " ", str(detail)), executable)
     print("\t".join(line), flush=True)
