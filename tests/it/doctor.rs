@@ -281,8 +281,13 @@ async fn files_of_a_proxy_that_ran_before_are_found_out() {
     }
     let shell = Shell::new().setting("admin.address", &program.admin.to_string());
     shell.found().await.assert("published files", "ok", "");
+    // Whoever cannot see the folder is in another container.
+    fs::rename(folder.path(), folder.path().with_extension("away")).unwrap();
+    let away = Shell::new().setting("admin.address", &program.admin.to_string()).found().await;
+    away.assert("published files", "warn", "is not here");
+    fs::rename(folder.path().with_extension("away"), folder.path()).unwrap();
     found.assert("HTTPS_PROXY", "warn", "not the proxy that runs");
-    assert_eq!(found.lines("HTTPS_PROXY"), [format!(". '{directory}/proxy.env'")]);
+    assert_eq!(found.lines("HTTPS_PROXY"), [format!(". {directory}/proxy.env")]);
 }
 
 /// The key stays where it is; the shell's programs are tried with the authority itself.

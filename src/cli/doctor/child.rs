@@ -136,9 +136,12 @@ mod tests {
             // One that nobody has waited for yet is gone as well.
             stat.is_empty() || stat.contains(") Z ")
         };
-        while !gone() {
-            tokio::task::yield_now().await;
-        }
+        let ended = tokio::time::timeout(PATIENCE, async {
+            while !gone() {
+                sleep(POLL).await;
+            }
+        });
+        ended.await.expect("the grandchild ends with the child");
     }
 
     #[tokio::test]

@@ -122,7 +122,7 @@ impl Running {
     /// What a shell has to run so that its programs use and trust it.
     pub(super) fn shell_lines(&self) -> Vec<String> {
         if let Some(directory) = self.published() {
-            return vec![format!(". {}", quoted(&directory.join(PROXY_ENV).display().to_string()))];
+            return vec![format!(". {}", quoted_if_needed(&directory.join(PROXY_ENV).display().to_string()))];
         }
         let files = FILES.iter().map(|(format, name)| self.export(format, Path::new(name)));
         let env = [self.export("env", Path::new(PROXY_ENV)), format!(". ./{PROXY_ENV}")];
@@ -186,6 +186,13 @@ impl Running {
             directories.push(directory.clone());
         }
         for directory in directories {
+            if !directory.exists() {
+                let finding = format!("{} is not here: the proxy runs in another container or chroot", directory.display());
+                let text = "share the folder, or fetch the files here and set what `ca export --format env` prints";
+                let files = FILES.iter().map(|(format, name)| self.export(format, Path::new(name)));
+                checks.push(Check::warn("published files", finding).advise(text, files));
+                continue;
+            }
             let stale = FILES.iter().map(|(_, name)| *name).find(|name| !self.is_in(&directory.join(name)));
             checks.push(match stale {
                 None => Check::ok("published files", format!("{} fits the proxy that runs", directory.display())),
@@ -284,6 +291,6 @@ mod tests {
         assert_eq!(running.shell_lines().len(), 5);
         let published = Running::example();
         assert_eq!(published.lines("GIT_SSL_CAINFO"), ["export GIT_SSL_CAINFO='/p/bundle.pem'"]);
-        assert_eq!(published.shell_lines(), [". '/p/proxy.env'"]);
+        assert_eq!(published.shell_lines(), [". /p/proxy.env"]);
     }
 }
