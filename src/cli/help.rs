@@ -95,11 +95,12 @@ Examples:
   batch-retry-proxy doctor
   batch-retry-proxy doctor --account https://name.westeurope.batch.azure.com
   batch-retry-proxy doctor --set admin.address=127.0.0.1:9465      a proxy that runs elsewhere
-  batch-retry-proxy doctor --json | jq -r '.sections[].checks[] | select(.status == \"fail\") | .finding'
+  batch-retry-proxy doctor --json | jq .passed
 
 Each of Python (requests, aiohttp), Node, Java, Go, curl and git that is on PATH asks a simulated account through a proxy of the \
 doctor's own, twice: as this shell has it, and with the variables that `run` sets. It sends nothing anywhere else, looks up no name \
-but the account's, and leaves nothing behind. To the account goes one request without credentials.
+but the account's, and leaves nothing behind. To the account, which \
+AZURE_BATCH_ACCOUNT_URL, AZURE_BATCH_ENDPOINT or BATCH_ACCOUNT_URL may name as well, goes one request without credentials.
 
 ok: as it should be. warn: works, or works for some. fail: a program would not get through. skip: not looked at, and why. Below \
 the table stands what to do, in lines to paste. Exit codes: 0 nothing failed, 69 something did.";

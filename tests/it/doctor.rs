@@ -148,6 +148,8 @@ async fn with_nothing_but_the_binary_it_passes_and_says_what_was_not_tried() {
     found.assert("running", "ok", "`run --`");
     found.assert("account", "skip", "--account https://");
     assert_eq!((found.code, &found.report["passed"]), (Some(0), &Value::Bool(true)), "{}", found.text);
+    // Not on PATH itself, it is called by its place.
+    assert_eq!(found.lines("HTTPS_PROXY")[0], format!("{} run -- COMMAND", env!("CARGO_BIN_EXE_batch-retry-proxy")));
 
     let nothing = found_without_roots().await;
     nothing.assert("roots", "fail", "no trusted root certificates");

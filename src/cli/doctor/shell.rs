@@ -84,7 +84,10 @@ impl Shell {
         const NAME: &str = "HTTPS_PROXY";
         let Some(named) = self.first(&HTTPS) else {
             return match running {
-                None => Check::ok(NAME, "not set; `run --` sets it for its program"),
+                None => Check::ok(NAME, "not set; `run --` sets it for its program").advise(
+                    "run a program behind a proxy of its own, or keep one (second line) and read its variables in the program's shell (third)",
+                    BEGIN,
+                ),
                 Some(running) => Check::warn(NAME, "not set: programs of this shell do not use the proxy that runs")
                     .advise("in the shell of the program", running.shell_lines()),
             };
@@ -219,6 +222,13 @@ pub(super) fn quoted_if_needed(text: &str) -> String {
 /// In the order in which most read them.
 pub(super) const HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 const HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
+
+/// The two ways to begin.
+const BEGIN: [&str; 3] = [
+    "batch-retry-proxy run -- COMMAND",
+    "batch-retry-proxy --publish \"$HOME/.batch-retry-proxy\"",
+    ". \"$HOME/.batch-retry-proxy/proxy.env\"",
+];
 
 /// Azure's instance metadata service.
 const METADATA: &str = "169.254.169.254";
