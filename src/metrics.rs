@@ -18,6 +18,7 @@ mod account;
 mod families;
 mod family;
 pub mod labels;
+mod replays;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,9 @@ use self::labels::{
     ConnectionKind, ConnectionResult, Direction, EchoResolution, Fate, LeafResult, ReloadResult, RepairResult, RetryReason,
     Side, UnheldReason,
 };
-pub use self::summary::{AccountSummary, Summary, Totals};
+use self::replays::Replays;
+pub use self::replays::{Replay, Trail, Waits};
+pub use self::summary::{AccountSummary, FateCounts, Summary, Totals};
 use self::throttle::Source;
 pub use self::throttle::{ThrottleState, ThrottleSummary};
 
@@ -39,6 +42,7 @@ pub use self::throttle::{ThrottleState, ThrottleSummary};
 pub struct Metrics {
     families: Arc<Families>,
     throttles: Arc<Source>,
+    replays: Replays,
 }
 
 /// What was built, as `build_info` and the status page tell it.
@@ -72,7 +76,7 @@ impl Metrics {
             .with([build.version, build.revision])
             .set(1);
         families.show_closed_sets();
-        Self { families: Arc::new(families), throttles: Arc::default() }
+        Self { families: Arc::new(families), throttles: Arc::default(), replays: Replays::default() }
     }
 
     /// Where the throttles of accounts are asked for when somebody looks.
@@ -106,6 +110,11 @@ impl Metrics {
     /// A download broke off, and this came of continuing it.
     pub fn repair(&self, result: RepairResult) {
         self.families.repaired_downloads.with([result.as_str()]).inc();
+    }
+
+    /// A request that was replayed or given up has ended. Its `number` is given here.
+    pub fn replay_ended(&self, replay: Replay) {
+        self.replays.add(replay);
     }
 
     /// An outcome worth a replay was not replayed.
@@ -206,6 +215,16 @@ impl Metrics {
     /// The counts a person asks for first.
     pub fn summary(&self) -> Summary {
         Summary::of(self)
+    }
+
+    /// The last requests that were replayed or given up, the oldest first; only those whose number is higher than `number`.
+    pub fn replays_after(&self, number: u64) -> Vec<Arc<Replay>> {
+        self.replays.after(number)
+    }
+
+    /// Requests that ended since the start, all accounts together.
+    pub fn requests_by_fate(&self) -> FateCounts {
+        FateCounts::of(self)
     }
 
     /// All accounts added up.

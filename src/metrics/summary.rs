@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Metrics;
 use super::family::Sample;
+use super::labels::Fate;
 use super::throttle::ThrottleSummary;
 
 /// Where things stand, by account.
@@ -45,6 +46,35 @@ pub struct Totals {
     pub given_up: u64,
     /// The waits of all requests added up; those of requests side by side count each.
     pub waited: Duration,
+}
+
+/// Requests by fate, in the order of [`Fate::ALL`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FateCounts(pub [u64; Fate::ALL.len()]);
+
+// === impl FateCounts ===
+
+impl FateCounts {
+    pub(super) fn of(metrics: &Metrics) -> Self {
+        let mut counts = Self::default();
+        for sample in metrics.families.requests.samples() {
+            let fate = Fate::ALL.iter().position(|fate| fate.as_str() == sample.label("fate"));
+            if let Some(fate) = fate {
+                counts.0[fate] += count(&sample);
+            }
+        }
+        counts
+    }
+
+    /// What came since `earlier`.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self(std::array::from_fn(|fate| self.0[fate].saturating_sub(earlier.0[fate])))
+    }
+
+    /// Whether nothing is counted.
+    pub fn is_zero(&self) -> bool {
+        self.0.iter().all(|count| *count == 0)
+    }
 }
 
 // === impl Totals ===

@@ -22,7 +22,7 @@ use crate::metrics::labels::{EchoResolution, RetryReason};
 use crate::retry::classify::Class;
 use crate::retry::echo::Window;
 use crate::retry::outcome::{Failure, Outcome, Transmission};
-use crate::retry::policy::{Earlier, LaneReplays, Origin, Situation, StopReason};
+use crate::retry::policy::{Decision, Earlier, LaneReplays, Origin, Situation, StopReason, Verdict};
 use crate::retry::subject::Subject;
 use crate::shutdown::Drain;
 
@@ -183,6 +183,14 @@ impl Exchange {
     pub(super) fn leaves(&self, attempt: &Attempt, class: Class) -> GivenUp {
         let earlier = self.earlier.max(attempt.may_have_done(class));
         GivenUp { earlier, first_sent: self.first_sent, window: self.window }
+    }
+
+    /// Keeps how a send ended, for those who look back. One that succeeds at once leaves no trail, nor does a stale connection.
+    pub(super) fn leaves_trail(&mut self, attempt: &Attempt, verdict: Verdict) {
+        let fails = matches!(verdict.decision, Decision::Replay { .. } | Decision::Stop(_));
+        if (fails || self.record.has_trail()) && !attempt.met_stale_connection() {
+            self.record.tells(&self.template, verdict.class, &attempt.to_string(), attempt.request_id());
+        }
     }
 
     /// Keeps what a later attempt may have to fall back on. A stale connection says nothing that was not true before.

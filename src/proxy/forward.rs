@@ -153,6 +153,7 @@ impl Forwarder {
             let attempt = self.attempt(&mut exchange).await;
             let verdict = self.policy.decide(&exchange.situation(&self.drain), &attempt.outcome());
             self.count(&exchange, &attempt, verdict.class);
+            exchange.leaves_trail(&attempt, verdict);
             attempt.tell(&exchange.throttle, exchange.caller, verdict.class);
             let stop = match verdict.decision {
                 Decision::Deliver => {
@@ -172,7 +173,7 @@ impl Forwarder {
                 return self.give_up(exchange, attempt, reason, verdict.class, target).await;
             }
             if let Some(reason) = attempt.retry_reason(verdict.class) {
-                self.metrics.retry(exchange.record.account(), exchange.record.operation(), reason);
+                exchange.record.replays(reason);
             }
             exchange.remember(attempt, verdict.class);
         }

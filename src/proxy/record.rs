@@ -1,12 +1,16 @@
 //! What happens to one request, for metrics and logs. Each ends in exactly one fate: a record dropped unfinished means the client went away.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::metrics::labels::{EchoResolution, Fate};
-use crate::metrics::{Account, Metrics};
+use super::template::Template;
+use crate::metrics::labels::{EchoResolution, Fate, RetryReason};
+use crate::metrics::{Account, Metrics, Replay, Trail, Waits};
+use crate::retry::classify::Class;
+use crate::retry::policy::{StopReason, WaitCause};
 use crate::retry::subject::Subject;
+use crate::telemetry::target_for_log;
 
 /// One request's account of itself.
 #[derive(Debug)]
@@ -17,6 +21,10 @@ pub(super) struct Record {
     started: Instant,
     attempts: u32,
     waited: Duration,
+    /// Since the last send.
+    waits: Waits,
+    /// Only where something failed.
+    trail: Option<Box<Trail>>,
     echo: Option<EchoResolution>,
     finished: bool,
 }
@@ -34,6 +42,8 @@ impl Record {
             started: Instant::now(),
             attempts: 0,
             waited: Duration::ZERO,
+            waits: Waits::default(),
+            trail: None,
             echo: None,
             finished: false,
         }
@@ -45,8 +55,47 @@ impl Record {
     }
 
     /// A wait that ended, by whatever cause.
-    pub(super) fn waited(&mut self, time: Duration) {
+    pub(super) fn waited(&mut self, cause: WaitCause, time: Duration) {
         self.waited += time;
+        self.waits.add(cause, time);
+    }
+
+    /// Whether something failed on the way.
+    pub(super) fn has_trail(&self) -> bool {
+        self.trail.is_some()
+    }
+
+    /// A send ended like this, and is told afterwards.
+    pub(super) fn tells(&mut self, template: &Template, class: Class, outcome: &str, request_id: Option<&str>) {
+        let waits = std::mem::take(&mut self.waits);
+        self.trail(template).sent(waits, class, outcome, request_id);
+    }
+
+    /// Its answer broke off while it was delivered.
+    pub(super) fn breaks_off(&mut self, template: &Template, class: Class, outcome: &str) {
+        let waits = std::mem::take(&mut self.waits);
+        self.trail(template).broke_off(waits, class, outcome);
+    }
+
+    /// It is sent again.
+    pub(super) fn replays(&mut self, reason: RetryReason) {
+        self.metrics.retry(&self.account, self.operation, reason);
+        if let Some(trail) = &mut self.trail {
+            trail.replayed();
+        }
+    }
+
+    /// No replay follows, for this reason.
+    pub(super) fn stops(&mut self, template: &Template, reason: StopReason) {
+        self.metrics.stop(self.operation, reason);
+        self.trail(template).stopped(reason);
+    }
+
+    fn trail(&mut self, template: &Template) -> &mut Trail {
+        self.trail.get_or_insert_with(|| {
+            let id = template.request_id().and_then(|id| id.to_str().ok());
+            Box::new(Trail::new(template.method().as_str(), &target_for_log(template.path()), id))
+        })
     }
 
     /// Sends so far.
@@ -84,8 +133,28 @@ impl Record {
     fn end(&mut self, fate: Fate) {
         if !self.finished {
             self.finished = true;
-            self.metrics.request(&self.account, self.operation, fate, self.started.elapsed());
+            let duration = self.started.elapsed();
+            if let Some(trail) = self.trail.take() {
+                self.tell(*trail, fate, duration);
+            }
+            self.metrics.request(&self.account, self.operation, fate, duration);
         }
+    }
+
+    fn tell(&self, mut trail: Trail, fate: Fate, duration: Duration) {
+        trail.end(self.waits);
+        self.metrics.replay_ended(Replay {
+            number: 0,
+            ended: SystemTime::now(),
+            duration,
+            account: self.account.to_string(),
+            operation: self.operation,
+            fate,
+            attempts: self.attempts,
+            waited: self.waited,
+            echo: self.echo,
+            trail,
+        });
     }
 }
 

@@ -127,6 +127,8 @@ impl Download {
         source.broke(&mut self.exchange);
         let mut attempt = cut_short();
         let mut verdict = source.judge(&self.exchange, &attempt);
+        let Exchange { record, template, .. } = &mut self.exchange;
+        record.breaks_off(template, verdict.class, &attempt.to_string());
         loop {
             if let Err(reason) = self.wait(&source, &attempt, verdict).await {
                 self.give_up(&source, RepairResult::Abandoned, reason, &attempt);
@@ -136,24 +138,26 @@ impl Download {
                 Again::Attempt(attempt) => attempt,
                 Again::Continues { piece, rest } => {
                     source.forwarder.metrics.repair(RepairResult::Repaired);
+                    self.exchange.record.tells(&self.exchange.template, Class::Success, "continued", None);
                     self.fate = Fate::Replayed;
                     self.source = Some(source);
                     return Ok(Continued { download: self, piece, rest });
                 }
                 Again::Other => {
+                    self.exchange.record.tells(&self.exchange.template, Class::Success, "another content", None);
                     self.give_up(&source, RepairResult::Changed, "content", "another content came");
                     return Err(CutShort);
                 }
             };
             verdict = source.judge(&self.exchange, &attempt);
             source.forwarder.count(&self.exchange, &attempt, verdict.class);
+            self.exchange.leaves_trail(&attempt, verdict);
             attempt.tell(&self.exchange.throttle, self.exchange.caller, verdict.class);
         }
     }
 
     /// Waits as the verdict on the attempt says, or tells why no other may follow.
     async fn wait(&mut self, source: &Source, attempt: &Attempt, verdict: Verdict) -> Result<(), &'static str> {
-        let Forwarder { metrics, .. } = &source.forwarder;
         let stop = match verdict.decision {
             // A final answer, and not one that brings the file.
             Decision::Deliver | Decision::Echo(_) => return Err("answer"),
@@ -164,13 +168,13 @@ impl Download {
                 source.forwarder.wait_to_replay(&mut self.exchange, after, cause, verdict.class).await.break_value()
             }
         };
-        let record = &self.exchange.record;
+        let Exchange { record, template, .. } = &mut self.exchange;
         if let Some(reason) = stop {
-            metrics.stop(record.operation(), reason);
+            record.stops(template, reason);
             return Err(reason.as_str());
         }
         if let Some(reason) = attempt.retry_reason(verdict.class) {
-            metrics.retry(record.account(), record.operation(), reason);
+            record.replays(reason);
         }
         Ok(())
     }

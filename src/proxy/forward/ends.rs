@@ -32,7 +32,7 @@ impl Forwarder {
         refused: &Refused,
         target: &Target,
     ) -> Response<AnswerBody> {
-        self.metrics.stop(exchange.record.operation(), StopReason::Gate);
+        exchange.record.stops(&exchange.template, StopReason::Gate);
         let outcome = Outcome::Responded { status: refused.refusal.status, hint: None, fault: None };
         self.hold_back(&mut exchange, &outcome).await;
         refuse(Trouble::throttled(refused), Fate::Exhausted, target, exchange.record)
@@ -84,7 +84,7 @@ impl Forwarder {
             StopReason::Repeat => Fate::Repeat,
         };
         exchange.log_give_up(&attempt, reason);
-        self.metrics.stop(exchange.record.operation(), reason);
+        exchange.record.stops(&exchange.template, reason);
         self.hold_back(&mut exchange, &attempt.outcome()).await;
         // Only now: a client that hung up is not remembered.
         if reason != StopReason::Shutdown {

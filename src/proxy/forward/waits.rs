@@ -65,7 +65,7 @@ impl Forwarder {
         let waited = begun.elapsed();
         // An open gate takes no time worth a record.
         if waited >= Duration::from_millis(1) {
-            exchange.record.waited(waited);
+            exchange.record.waited(WaitCause::Gate, waited);
             self.metrics.wait(WaitCause::Gate, waited);
         }
         passed
@@ -87,7 +87,7 @@ impl Forwarder {
                 }
             } => true,
         };
-        exchange.record.waited(begun.elapsed());
+        exchange.record.waited(cause, begun.elapsed());
         self.metrics.wait(cause, begun.elapsed());
         if cut_off { ControlFlow::Break(StopReason::Shutdown) } else { ControlFlow::Continue(()) }
     }
