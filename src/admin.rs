@@ -2,7 +2,8 @@
 //!
 //! Reading is open to whoever reaches the address, which is loopback unless set wider; changing is for loopback peers
 //! only. A client that stalls, floods or sends nonsense costs one of 64 places for a limited time and
-//! nothing else. The paths are in `endpoint`, the answers in `page`; [`probe`] asks such a server from outside.
+//! nothing else. The paths are in `endpoint`, the answers in `page`, the page for people in `html` and what it listens to in `events`;
+//! [`probe`] asks such a server from outside.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,7 +22,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+mod body;
 mod endpoint;
+mod events;
+mod history;
+mod html;
+mod names;
 mod page;
 pub mod probe;
 mod readiness;
@@ -77,6 +83,8 @@ impl AdminServer {
         let places = Arc::new(Semaphore::new(self.limits.connections));
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let (pages, ended) = (Arc::clone(&self.pages), closing.clone());
+        tasks.spawn(async move { ended.run_until_cancelled(pages.keep_history()).await });
         let mut shutdown = pin!(shutdown);
         loop {
             let accepted = tokio::select! {
@@ -85,13 +93,9 @@ impl AdminServer {
             };
             match accepted {
                 Ok((stream, peer, place)) => {
-                    let connection = Connection {
-                        pages: Arc::clone(&self.pages),
-                        limits: self.limits,
-                        address,
-                        peer,
-                        closing: closing.clone(),
-                    };
+                    let (ending, cut) = (closing.child_token(), CancellationToken::new());
+                    let visitor = Visitor { peer, address, ending, cut, tasks: tasks.clone() };
+                    let connection = Connection { pages: Arc::clone(&self.pages), limits: self.limits, visitor };
                     tasks.spawn(async move {
                         connection.run(stream).await;
                         drop(place);
@@ -127,17 +131,30 @@ async fn accept(
 struct Connection {
     pages: Arc<Pages>,
     limits: Limits,
-    address: Option<SocketAddr>,
+    visitor: Visitor,
+}
+
+/// Who asks, and how its connection ends.
+#[derive(Clone)]
+struct Visitor {
     peer: SocketAddr,
-    closing: CancellationToken,
+    /// Where it was accepted.
+    address: Option<SocketAddr>,
+    /// The connection closes behind the answer under way, which is to end soon.
+    ending: CancellationToken,
+    /// It does not read.
+    cut: CancellationToken,
+    /// What is done for it beside its connection.
+    tasks: TaskTracker,
 }
 
 impl Connection {
     async fn run(self, stream: TcpStream) {
-        let Self { pages, limits, address, peer, closing } = self;
+        let Self { pages, limits, visitor } = self;
+        let Visitor { peer, ending, cut, .. } = visitor.clone();
         let service = service_fn(move |request| {
-            let pages = Arc::clone(&pages);
-            async move { Ok::<_, Infallible>(pages.answer(request, peer, address).await) }
+            let (pages, visitor) = (Arc::clone(&pages), visitor.clone());
+            async move { Ok::<_, Infallible>(pages.answer(request, &visitor).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -147,12 +164,14 @@ impl Connection {
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => Some(ended),
-            () = closing.cancelled() => None,
+            () = ending.cancelled() => None,
+            () = cut.cancelled() => return,
             () = sleep(limits.age) => None,
         };
         let ended = match ended {
             Some(ended) => ended,
             None => {
+                ending.cancel();
                 connection.as_mut().graceful_shutdown();
                 let Ok(ended) = timeout(limits.grace, connection).await else {
                     debug!(%peer, "admin client did not take its answer");

@@ -10,13 +10,13 @@
 //! |---|---|---|
 //! | [`batch`] | pure: what the Batch REST API is: endpoints, operations, error codes, credentials | nothing |
 //! | [`retry`] | pure: what an attempt's outcome means, whether to send again, and how fast an account is asked | `batch` |
-//! | [`metrics`] | the Prometheus families and their bounded labels | `retry`, `batch` |
+//! | [`metrics`] | the Prometheus families and their bounded labels; the last replays | `retry`, `batch` |
 //! | [`telemetry`] | logs | `metrics` |
 //! | [`shutdown`] | signals and draining | nothing |
 //! | [`tls`] | certificate authority, leaf certificates, trust files, upstream roots | `batch`, `metrics` |
 //! | [`upstream`] | the pooled client towards Batch; errors that know whether anything was sent | `retry`, `batch`, `tls`, `metrics` |
 //! | [`proxy`] | accept, route, tunnel, intercept, forward: the replay loop | all of the above |
-//! | [`admin`] | metrics, probes and status over HTTP | `metrics`, `tls`, `batch`, `telemetry`, `shutdown` |
+//! | [`admin`] | metrics, probes and the status page over HTTP | `metrics`, `tls`, `batch`, `telemetry`, `shutdown` |
 //! | [`simulator`] | a stand-in Batch account for `simulate`, `demo` and tests | `batch`, `tls`, `shutdown`, `metrics` |
 //! | [`config`] | raw TOML and environment, converted at start and at each reload to the settings each module declares | the modules that declare settings |
 //! | [`app`] | composition: bind, then run until drained; reloads | all but `cli` |

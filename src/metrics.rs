@@ -2,7 +2,8 @@
 //!
 //! One method per thing that happens, with typed labels; no caller sees a family. `fate` says what the program saw, `class`
 //! and `status` what Batch did. `deploy/METRICS.md` lists the families for users, and a test compares the list with the
-//! registry. The families are declared in `families`, label values in [`labels`], and [`Accounts`] bounds the accounts.
+//! registry. The families are declared in `families`, label values in [`labels`], and [`Accounts`] bounds the accounts. What
+//! counts do not tell, how single requests went, is kept in `replays`.
 
 use std::sync::Arc;
 use std::time::Duration;

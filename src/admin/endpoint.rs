@@ -8,6 +8,7 @@ pub(super) enum Endpoint {
     BundlePem,
     CaPem,
     Config,
+    Events,
     Index,
     Livez,
     LogLevel,
@@ -23,12 +24,13 @@ pub(super) enum Endpoint {
 
 impl Endpoint {
     /// In the order of the index.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Index,
         Self::Metrics,
         Self::Livez,
         Self::Readyz,
         Self::Status,
+        Self::Events,
         Self::CaPem,
         Self::BundlePem,
         Self::Truststore,
@@ -49,6 +51,7 @@ impl Endpoint {
             Self::BundlePem => "/bundle.pem",
             Self::CaPem => "/ca.pem",
             Self::Config => "/config",
+            Self::Events => "/events",
             Self::Index => "/",
             Self::Livez => "/livez",
             Self::LogLevel => "/log-level",
@@ -67,7 +70,8 @@ impl Endpoint {
             Self::BundlePem => "the system's roots and this proxy's, for programs that take one file",
             Self::CaPem => "this proxy's root certificate",
             Self::Config => "the settings in force",
-            Self::Index => "this list",
+            Self::Events => "the same whenever it changes, as server-sent events",
+            Self::Index => "where things stand, for a browser; for other programs this list",
             Self::Livez => "200 while the process runs",
             Self::LogLevel => "the log level; PUT off, error, warn, info, debug or trace changes it (loopback only)",
             Self::Metrics => "Prometheus metrics",

@@ -4,18 +4,25 @@ use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Full, Limited};
-use tokio::time::timeout;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
+use super::body::PageBody;
 use super::endpoint::Endpoint;
+use super::events;
+use super::history::History;
+use super::html::{self, Html};
 use super::readiness::Readiness;
 use super::status::{ConfigStatus, Start, Status};
+use super::{Visitor, names};
 use crate::metrics::{self, BuildInfo, Metrics};
 use crate::telemetry::{LogHandle, level_name, parse_level};
 
@@ -65,13 +72,23 @@ pub struct AuthorityInfo {
 /// Answers requests. Shared by all connections.
 #[derive(Debug)]
 pub(super) struct Pages {
-    context: AdminContext,
-    start: Start,
+    pub(super) context: AdminContext,
+    pub(super) start: Start,
+    history: History,
+    html: Html,
+    /// A place for each stream of events.
+    pub(super) streams: Arc<Semaphore>,
 }
 
-type Page = Response<Full<Bytes>>;
+pub(super) type Page = Response<PageBody>;
 
 // === impl AdminContext ===
+
+impl AdminContext {
+    fn offers(&self, endpoint: Endpoint) -> bool {
+        endpoint != Endpoint::Shutdown || (self.allow_shutdown)()
+    }
+}
 
 impl fmt::Debug for AdminContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,16 +104,19 @@ impl fmt::Debug for AdminContext {
 
 impl Pages {
     pub(super) fn new(context: AdminContext) -> Self {
-        Self { context, start: Start::now() }
+        let start = Start::now();
+        let offered = Endpoint::ALL.into_iter().filter(|endpoint| context.offers(*endpoint));
+        let (html, history) = (Html::new(offered), History::begin(start.instant));
+        Self { context, start, history, html, streams: Arc::new(Semaphore::new(events::STREAMS)) }
     }
 
-    /// The answer to a request of `peer` to the server at `address`.
-    pub(super) async fn answer<B>(&self, request: Request<B>, peer: SocketAddr, address: Option<SocketAddr>) -> Page
+    /// The answer to a request of `visitor`.
+    pub(super) async fn answer<B>(self: &Arc<Self>, request: Request<B>, visitor: &Visitor) -> Page
     where
         B: Body<Error: Into<Box<dyn Error + Send + Sync>>>,
     {
-        let path = request.uri().path();
-        let Some(endpoint) = Endpoint::at(path).filter(|endpoint| self.offers(*endpoint)) else {
+        let (path, peer) = (request.uri().path(), visitor.peer);
+        let Some(endpoint) = Endpoint::at(path).filter(|endpoint| self.context.offers(*endpoint)) else {
             debug!(%peer, method = %request.method(), path, "admin path is unknown");
             return text(StatusCode::NOT_FOUND, format!("not found; there are:\n\n{}", self.index()));
         };
@@ -115,7 +135,29 @@ impl Pages {
                 _ => self.change_log_level(request.into_body(), peer).await,
             };
         }
-        self.read(endpoint, address)
+        let for_people = endpoint == Endpoint::Index && html::is_wanted(request.headers());
+        if (for_people || matches!(endpoint, Endpoint::Events | Endpoint::Status)) && !names::are_own(request.headers()) {
+            debug!(%peer, path, "admin request by a foreign name refused");
+            return text(StatusCode::FORBIDDEN, FOREIGN);
+        }
+        match endpoint {
+            Endpoint::Events => self.stream(&request, visitor),
+            Endpoint::Index => {
+                let mut page = if for_people { self.html() } else { text(StatusCode::OK, self.index()) };
+                page.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+                page
+            }
+            _ => self.read(endpoint, visitor.address),
+        }
+    }
+
+    /// Looks at the counters from time to time, for ever.
+    pub(super) async fn keep_history(&self) {
+        let mut slots = tokio::time::interval_at(self.start.instant + History::SLOT, History::SLOT);
+        loop {
+            let now = slots.tick().await;
+            self.history.turn(now.max(Instant::now()), self.context.metrics.requests_by_fate());
+        }
     }
 
     fn read(&self, endpoint: Endpoint, address: Option<SocketAddr>) -> Page {
@@ -124,8 +166,8 @@ impl Pages {
             Endpoint::BundlePem => page(StatusCode::OK, PEM, context.authority.bundle_pem.clone()),
             Endpoint::CaPem => page(StatusCode::OK, PEM, context.authority.root_pem.clone()),
             Endpoint::Config => page(StatusCode::OK, JSON, (context.config)()),
-            // `/shutdown` takes no GET.
-            Endpoint::Index | Endpoint::Shutdown => text(StatusCode::OK, self.index()),
+            // The first two are answered before, and `/shutdown` takes no GET.
+            Endpoint::Events | Endpoint::Index | Endpoint::Shutdown => text(StatusCode::OK, self.index()),
             Endpoint::Livez => text(StatusCode::OK, "ok\n"),
             Endpoint::LogLevel => text(StatusCode::OK, format!("{}\n", level_name(context.logs.level()))),
             Endpoint::Metrics => page(StatusCode::OK, metrics::CONTENT_TYPE, context.metrics.encode()),
@@ -134,18 +176,35 @@ impl Pages {
                 Ok(()) => text(StatusCode::OK, "ready\n"),
                 Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
             },
-            Endpoint::Status => match serde_json::to_vec_pretty(&Status::of(context, self.start, address)) {
-                Ok(json) => page(StatusCode::OK, JSON, json),
-                Err(error) => {
-                    debug!(%error, "status cannot be written");
-                    text(StatusCode::INTERNAL_SERVER_ERROR, "the status cannot be written as JSON\n")
+            Endpoint::Status => {
+                let status = self.status(address).with(context.metrics.replays_after(0));
+                match serde_json::to_vec_pretty(&status) {
+                    Ok(json) => page(StatusCode::OK, JSON, json),
+                    Err(error) => {
+                        debug!(%error, "status cannot be written");
+                        text(StatusCode::INTERNAL_SERVER_ERROR, "the status cannot be written as JSON\n")
+                    }
                 }
-            },
+            }
             Endpoint::Truststore => match (context.truststore)() {
                 Some(store) => page(StatusCode::OK, PKCS12, store),
                 None => text(StatusCode::INTERNAL_SERVER_ERROR, "the truststore cannot be made, the log says why\n"),
             },
         }
+    }
+
+    /// How things stand, without replays.
+    pub(super) fn status(&self, address: Option<SocketAddr>) -> Status<'_> {
+        Status::of(&self.context, self.start, &self.history, address)
+    }
+
+    fn html(&self) -> Page {
+        let mut page = page(StatusCode::OK, "text/html; charset=utf-8", self.html.text.clone());
+        let headers = page.headers_mut();
+        headers.insert(header::CONTENT_SECURITY_POLICY, self.html.policy.clone());
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+        page
     }
 
     fn shut_down(&self, peer: SocketAddr) -> Page {
@@ -178,12 +237,8 @@ impl Pages {
         }
     }
 
-    fn offers(&self, endpoint: Endpoint) -> bool {
-        endpoint != Endpoint::Shutdown || (self.context.allow_shutdown)()
-    }
-
     fn index(&self) -> String {
-        let offered = Endpoint::ALL.into_iter().filter(|endpoint| self.offers(*endpoint));
+        let offered = Endpoint::ALL.into_iter().filter(|endpoint| self.context.offers(*endpoint));
         offered.map(|endpoint| format!("{:<17}{}\n", endpoint.path(), endpoint.purpose())).collect()
     }
 }
@@ -202,18 +257,22 @@ fn may_change(headers: &HeaderMap, peer: IpAddr) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Page {
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Page {
     page(status, "text/plain; charset=utf-8", body)
 }
 
-fn page(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Page {
-    let mut page = Response::new(Full::new(body.into()));
+pub(super) fn page(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Page {
+    let mut page = Response::new(PageBody::Whole(Full::new(body.into())));
     *page.status_mut() = status;
     page.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     page.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    page.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     page
 }
 
+const FOREIGN: &str = "\
+this is told by an IP address or localhost only, because a name can be pointed here by a stranger's web page; \
+/metrics and the probes answer to any name\n";
 const JSON: &str = "application/json";
 const PEM: &str = "application/x-pem-file";
 const PKCS12: &str = "application/x-pkcs12";

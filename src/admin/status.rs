@@ -2,17 +2,20 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::time::{Instant, SystemTime};
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use tokio::time::Instant;
 
+use super::history::{History, Recent};
 use super::page::AdminContext;
-use crate::metrics::Summary;
+use crate::metrics::{Replay, Summary};
 
 /// When the program started, on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Start {
-    instant: Instant,
+    pub(super) instant: Instant,
     time: SystemTime,
 }
 
@@ -55,6 +58,10 @@ pub(super) struct Status<'a> {
     config: Config,
     #[serde(flatten)]
     summary: Summary,
+    last_15_minutes: Recent,
+    /// The oldest first.
+    #[serde(serialize_with = "each")]
+    replays: Vec<Arc<Replay>>,
 }
 
 #[derive(Serialize)]
@@ -85,12 +92,18 @@ impl Start {
     pub(super) fn now() -> Self {
         Self { instant: Instant::now(), time: SystemTime::now() }
     }
+
+    /// In milliseconds of Unix time: tells one process from the next.
+    pub(super) fn process(self) -> u128 {
+        self.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis()
+    }
 }
 
 // === impl Status ===
 
 impl<'a> Status<'a> {
-    pub(super) fn of(context: &'a AdminContext, start: Start, admin_address: Option<SocketAddr>) -> Self {
+    /// How things stand, without replays.
+    pub(super) fn of(context: &'a AdminContext, start: Start, history: &History, admin_address: Option<SocketAddr>) -> Self {
         let ready = context.readiness.check();
         Self {
             version: context.build.version,
@@ -109,8 +122,24 @@ impl<'a> Status<'a> {
             },
             config: (context.config_status)().into(),
             summary: context.metrics.summary(),
+            last_15_minutes: history.recent(Instant::now(), context.metrics.requests_by_fate()),
+            replays: Vec::new(),
         }
     }
+
+    /// The same with these replays.
+    pub(super) fn with(self, replays: Vec<Arc<Replay>>) -> Self {
+        Self { replays, ..self }
+    }
+
+    /// The same whenever it is asked for.
+    pub(super) fn without_uptime(self) -> Self {
+        Self { uptime_seconds: 0, ..self }
+    }
+}
+
+fn each<S: Serializer>(replays: &[Arc<Replay>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(replays.iter().map(Arc::as_ref))
 }
 
 // === impl Config ===

@@ -11,6 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tracing::Level;
 
+mod events;
+mod html;
+
 use super::*;
 use crate::metrics::labels::{ConnectionKind, Fate};
 use crate::metrics::{BuildInfo, Metrics};
@@ -109,9 +112,9 @@ impl Running {
     }
 
     async fn ask_with(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        let length = body.len();
+        let (length, host) = (body.len(), self.address);
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
         );
         let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -141,6 +144,12 @@ impl Answer {
     fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
+}
+
+/// Who asks without a connection.
+fn visitor(peer: &str) -> Visitor {
+    let (ending, cut) = (CancellationToken::new(), CancellationToken::new());
+    Visitor { peer: peer.parse().unwrap(), address: None, ending, cut, tasks: TaskTracker::new() }
 }
 
 /// A request and its answer on a connection that stays open.
@@ -179,6 +188,7 @@ async fn every_endpoint_answers_a_get_and_a_head_with_its_kind_of_text() {
         assert_eq!((got.status, got.header("content-type")), (200, Some(media_type)), "{path}");
         assert!(got.body.contains(body), "{path}: {}", got.body);
         assert_eq!(got.header("cache-control"), Some("no-store"));
+        assert_eq!(got.header("x-content-type-options"), Some("nosniff"));
 
         let head = admin.ask("HEAD", path, "").await;
         assert_eq!((head.status, head.header("content-type")), (200, Some(media_type)), "HEAD {path}");
@@ -248,6 +258,8 @@ async fn status_tells_where_things_stand() {
     let started = status["started"].take();
     assert!(humantime::parse_rfc3339(started.as_str().unwrap()).is_ok(), "{started}");
     assert!(status["uptime_seconds"].take().as_u64().unwrap() < 20);
+    let slots = status["last_15_minutes"]["fates"]["first_try"].clone();
+    assert_eq!((slots.as_array().unwrap().len(), slots[59].as_u64()), (60, Some(1)));
     assert_eq!(
         status,
         json!({
@@ -273,6 +285,8 @@ async fn status_tells_where_things_stand() {
                 },
             },
             "connections": {"forward": 0, "intercept": 0, "tunnel": 1},
+            "last_15_minutes": {"slot_seconds": 15, "fates": {"first_try": slots}},
+            "replays": [],
         })
     );
     drop(tunnel);
@@ -315,7 +329,7 @@ async fn only_a_program_on_the_same_machine_may_change_something() {
             request = request.header(header::ORIGIN, origin);
         }
         let request = request.body(Full::new(Bytes::from_static(b"info"))).unwrap();
-        let page = server.pages.answer(request, peer.parse().unwrap(), None).await;
+        let page = server.pages.answer(request, &visitor(peer)).await;
         let status = page.status().as_u16();
         (status, page.into_body().collect().await.unwrap().to_bytes())
     };

@@ -32,6 +32,7 @@ mod sdk_client;
 mod sdk_suite;
 mod simulator;
 mod soak;
+mod status;
 mod support;
 mod support_test;
 mod throttle;
