@@ -15,6 +15,9 @@ IMAGE_SOURCE ?=
 IMAGE_BUILDER ?=
 IMAGE_FLAGS ?=
 NODE_CLIENT := @azure/batch@10.2.0
+PAGE := target/page
+PAGE_TOOLS := playwright-core@1.65.1 axe-core@4.14.1
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 # Seconds for which the service fails the bulk helpers of the clients; a minute in check-all.
 OUTAGE ?= 12
 check-all: OUTAGE := 60
@@ -23,7 +26,7 @@ SOAK_SEED ?= $(shell date +%s)
 check-all: SOAK_SEED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test test-rust test-sdk test-deploy test-image check check-all demos soak crowd fleet lint fmt doc deny clean
+.PHONY: help build image test test-rust test-sdk test-page test-deploy test-image check check-all demos soak crowd fleet lint fmt doc deny clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -87,6 +90,23 @@ test-sdk: ## Runs real Batch clients through the proxy (needs python3 with venv,
 	BATCH_SDK_PYTHON=$(CURDIR)/$(SDK)/python-15/bin/python BATCH_SDK_PYTHON_14=$(CURDIR)/$(SDK)/python-14/bin/python \
 		NODE_PATH=$(CURDIR)/$(SDK)/node/node_modules BATCH_SDK_OUTAGE=$(OUTAGE) \
 		cargo test --locked --test it -- --ignored --show-output $$suites
+
+test-page: ## Opens the status page in Chromium (needs it, and node with npm)
+	@set -e; \
+	if [ -z "$(CHROMIUM)" ]; then \
+		echo "test-page: skipped, because there is no Chromium (CHROMIUM names one elsewhere)"; exit 0; \
+	fi; \
+	if ! node --version >/dev/null 2>&1 || ! npm --version >/dev/null 2>&1; then \
+		echo "test-page: skipped, because there is no node with npm"; exit 0; \
+	fi; \
+	if [ "$$(cat $(PAGE)/installed.txt 2>/dev/null)" != "$(PAGE_TOOLS)" ]; then \
+		rm -rf $(PAGE); mkdir -p $(PAGE); \
+		npm install --silent --no-save --no-package-lock --prefix $(PAGE) $(PAGE_TOOLS); \
+		echo "$(PAGE_TOOLS)" > $(PAGE)/installed.txt; \
+	fi; \
+	cargo build --locked; \
+	NODE_PATH=$(CURDIR)/$(PAGE)/node_modules node tests/page/page.mjs --binary target/debug/batch-retry-proxy --chromium $(CHROMIUM) \
+		--out $(PAGE)/pictures $(if $(PICTURE),--picture $(PICTURE))
 
 test-deploy: build ## Checks manifests, chart, rules and dashboard (needs python3 with venv, promtool and prometheus)
 	@$(call python_environment,tests/deploy/requirements.txt,$(DEPLOY)/python)
