@@ -116,7 +116,7 @@ test-image: ## Builds the image and runs it, also in pods as Kubernetes would (n
 	@$(call python_environment,tests/deploy/requirements.txt,$(DEPLOY)/python)
 	$(DEPLOY)/python/bin/python -m pytest -q -rs -p no:cacheprovider tests/image
 
-check-all: check demos soak crowd test-deploy ## Runs everything, also what takes longer; CI runs this
+check-all: check demos soak crowd test-page test-deploy ## Runs everything, also what takes longer; CI runs this
 
 crowd: build ## Lets 2,000 clients upload 4 MiB each at once and looks at the memory
 	BATCH_RELEASE_BINARY=$(CURDIR)/target/release/batch-retry-proxy cargo test --locked --test it two_thousand_uploads -- --ignored
