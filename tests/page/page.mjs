@@ -47,6 +47,9 @@ const number = (text) => Number(text.replaceAll(',', ''));
 const table = (page, selector) =>
   page.$$eval(`${selector} tbody tr`, (rows) => rows.map((row) => [...row.cells].map((cell) => cell.innerText.trim())));
 
+/** What is due is on the screen. */
+const drawn = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+
 const step = (text) => console.log(`  ${text}`);
 
 async function nothingYet(page) {
@@ -194,8 +197,18 @@ async function worksByKeyboard(page) {
 
 /** Paused, it stands still; then it shows what came meanwhile, and what a reader had unfolded stays so. */
 async function pauses(page, client, calls) {
+  const browser = await page.context().newCDPSession(page);
+  await browser.send('Network.enable');
+  const heard = new Promise((resolve) => {
+    browser.on('Network.eventSourceMessageReceived', ({ data }) => {
+      const counts = Object.values(JSON.parse(data).accounts).flatMap(({ requests }) => Object.values(requests));
+      if (counts.reduce((a, b) => a + b, 0) > calls) resolve();
+    });
+  });
   await client.call('GET', '/pools');
-  await page.waitForTimeout(2500);
+  await heard;
+  await browser.detach();
+  await drawn(page);
   assert.equal(number(await page.innerText('#total-requests')), calls);
   await page.keyboard.press('Space');
   await eventually(async () => assert.equal(number(await page.innerText('#total-requests')), calls + 1));
@@ -224,7 +237,7 @@ async function picture(page, name, { scheme = 'light', width = 1200, height = 90
   await page.emulateMedia({ colorScheme: scheme });
   await page.setViewportSize({ width, height });
   await page.evaluate(() => document.activeElement.blur());
-  await page.waitForTimeout(100);
+  await drawn(page);
   await page.screenshot({ path: name, fullPage: full });
 }
 
