@@ -1,6 +1,8 @@
 //! Log lines for people: one event a line, the words first, then what they are about.
 //!
-//!     12:04:31.120Z INFO  replaying     operation=Jobs_DeleteJob account=acct.westeurope attempt=1 class=throttled ...
+//! ```text
+//! 12:04:31.120Z INFO  replaying    operation=Jobs_DeleteJob account=acct.westeurope attempt=1 class=throttled ...
+//! ```
 //!
 //! Names are those of the JSON, so that what was read here can be searched for there. The module that logs is left out: it says nothing to
 //! whoever runs the program, but for the name of a library that warns.

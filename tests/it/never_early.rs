@@ -29,11 +29,13 @@ const CALLS_IN_ALL: u64 = (CLIENTS * CALLS.len()) as u64;
 /// How often each client calls, if nothing holds it up.
 const BEAT: Duration = Duration::from_secs(1);
 
-/// Three windows in a run of one to two seconds, while all 200 have something to ask.
+/// Three windows in a run of three to four seconds, while all 200 have something to ask.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_is_sent_before_the_hint_has_passed() {
-    for (form, window) in [("seconds", "1s"), ("date", "1s"), ("milliseconds", "1200ms")] {
-        let throttle = format!("[[fault]]\nkind='throttle'\non=['all']\nevery=170\nfor='{window}'\nhint='{form}'");
+    for (form, window) in [("seconds", "2s"), ("date", "2s"), ("milliseconds", "2200ms")] {
+        // What was on its way when the window closed may take a while on a machine that has much else to do.
+        let throttle =
+            format!("[[fault]]\nkind='throttle'\non=['all']\nevery=170\nfor='{window}'\nhint='{form}'\nallowance='1s'");
         let stage = Stage::set(&throttle, |it| {
             // What is tested is when requests come, not how slowly: the account goes on as fast as before.
             it.set("retry.throttle.initial_share", 1.0).set("retry.throttle.growth_per_second", 0.2)
