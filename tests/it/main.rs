@@ -17,6 +17,7 @@ mod giving_up;
 mod intercept;
 mod lanes;
 mod layering;
+mod links;
 mod matrix;
 mod memory;
 mod never_early;
