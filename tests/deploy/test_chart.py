@@ -115,6 +115,7 @@ def test_its_version_is_the_program_s():
         ({"shared": SHARED["shared"] | {"ca": {"from": "secret"}}}, "shared.ca.secret.name is empty"),
         ({"shared": SHARED["shared"] | {"ca": {"from": "claims"}}}, "must be one of 'claim', 'secret', 'memory'"),
         (SHARED | {"settings": {"listen": {"allow": []}}}, "settings.listen.allow is shared.allow"),
+        (SHARED | {"settings": {"listen": {"address": "0.0.0.0:4000"}}}, "settings.listen.address is the chart's own in the shared mode"),
     ],
 )
 def test_what_it_does_not_know_is_refused_by_name(values, complaint):
@@ -361,7 +362,9 @@ def test_variables_follow_the_values():
         "sidecar": {"noProxy": [".corp.example", "db", "10.0.0.7", "10.0.0.0/8", "fd00::1"]},
         "settings": {"listen": {"address": "127.0.0.2:4000"}},
     }
-    own = variables(pod_spec(only(helm(CHART, values), "Pod", "-sidecar"))["containers"][0])
+    spec = pod_spec(only(helm(CHART, values), "Pod", "-sidecar"))
+    assert "--listen=127.0.0.2:4000" in spec["initContainers"][0]["args"], "or the variables lead nowhere"
+    own = variables(spec["containers"][0])
     assert own["HTTPS_PROXY"] == own["https_proxy"] == "http://127.0.0.2:4000"
     assert own["NO_PROXY"].endswith(",$(KUBERNETES_SERVICE_HOST),.corp.example,db,10.0.0.7,10.0.0.0/8,fd00::1")
     java = own["JAVA_TOOL_OPTIONS"]

@@ -46,7 +46,8 @@ restartPolicy: Always
 {{- end }}
 args:
   - serve
-  - --listen=127.0.0.1:3128
+  # Where the variables below lead.
+  - --listen={{ include "batch-retry-proxy._listen" $chart }}
   - --admin-listen=0.0.0.0:9464
   - --publish=/var/run/batch-retry-proxy/trust
   - --set=ca.directory=/var/run/batch-retry-proxy/ca
@@ -87,6 +88,11 @@ volumeMounts:
   {{- end }}
 {{- end -}}
 
+{{/* Where the other containers find the proxy. */}}
+{{- define "batch-retry-proxy._listen" -}}
+{{- dig "listen" "address" "127.0.0.1:3128" .Values.settings -}}
+{{- end -}}
+
 {{/* The pod's volumes. */}}
 {{- define "batch-retry-proxy.volumes" -}}
 {{- $call := dict "in" . -}}{{- include "batch-retry-proxy._open" $call -}}
@@ -114,7 +120,7 @@ volumeMounts:
 {{- define "batch-retry-proxy.env" -}}
 {{- $call := dict "in" . -}}{{- include "batch-retry-proxy._open" $call -}}
 {{- $chart := $call.context -}}
-{{- $listen := dig "listen" "address" "127.0.0.1:3128" $chart.Values.settings -}}
+{{- $listen := include "batch-retry-proxy._listen" $chart -}}
 {{- $trust := "/var/run/batch-retry-proxy/trust" -}}
 {{- $direct := list "169.254.169.254" "168.63.129.16" "localhost" "127.0.0.1" ".svc" ".cluster.local" "$(KUBERNETES_SERVICE_HOST)" -}}
 {{- $direct = concat $direct $chart.Values.sidecar.noProxy -}}

@@ -2,8 +2,12 @@
 {{- if not .Values.shared.allow -}}
 {{- fail "shared.allow is empty: name the networks of the clients' addresses, such as the pod network (--set 'shared.allow={10.244.0.0/16}')" -}}
 {{- end -}}
-{{- if hasKey (.Values.settings.listen | default dict) "allow" -}}
+{{- $listen := .Values.settings.listen | default dict -}}
+{{- if hasKey $listen "allow" -}}
 {{- fail "settings.listen.allow is shared.allow in the shared mode" -}}
+{{- end -}}
+{{- if hasKey $listen "address" -}}
+{{- fail "settings.listen.address is the chart's own in the shared mode: the Service leads to port 3128" -}}
 {{- end -}}
 {{- $ca := .Values.shared.ca -}}
 {{- if and (eq $ca.from "secret") (not $ca.secret.name) -}}
