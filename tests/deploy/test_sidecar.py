@@ -255,10 +255,10 @@ def test_the_program_of_a_job_stops_an_ordinary_sidecar(tmp_path):
         until(lambda: not listens(int(proxy["HTTPS_PROXY"].rsplit(":", 1)[1])))
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(7))
 def test_a_kustomization_of_the_guide_does_what_it_says(tmp_path, number):
     examples = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/kubernetes.md").read_text(), re.M | re.S)
-    assert len(examples) == 5, "a new one needs its case here"
+    assert len(examples) == 7, "a new one needs its case here"
     example = examples[number]
     (tmp_path / "app.yaml").write_text(yaml.safe_dump(workload("Deployment")))
     (tmp_path / "kustomization.yaml").write_text(example.replace("path/to/batch-retry-proxy", os.path.relpath(ROOT, tmp_path)))
@@ -273,14 +273,24 @@ def test_a_kustomization_of_the_guide_does_what_it_says(tmp_path, number):
         case 1:
             assert tomllib.loads(settings["batch-retry-proxy.toml"]) == {"retry": {"deadline": "2m"}}
         case 2:
+            neighbour = tmp_path / "neighbour"
+            neighbour.mkdir()
+            _, others = with_proxy(neighbour, NATIVE, workload("Deployment"))
+            assert settings.items() > others["data"].items()
+            assert found["ConfigMap"]["metadata"]["name"] != others["metadata"]["name"]
+        case 3:
             [path] = tomllib.loads(settings["batch-retry-proxy.toml"])["upstream"]["ca_files"]
             folder, file = path.rsplit("/", 1)
             assert file in settings
             assert folder in [mount["mountPath"] for mount in spec["initContainers"][0]["volumeMounts"]]
-        case 3:
+        case 4:
             assert spec["initContainers"][0]["resources"] == {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "256Mi"}}
             assert ".corp.example" in values(others_of(spec)[0])["NO_PROXY"]
-        case 4:
+        case 5:
+            source = yaml.safe_load((ROOT / "deploy/kubernetes/sidecar/pod/pod.yaml").read_text())
+            usual = source["template"]["spec"]["containers"][0]["args"]
+            assert spec["initContainers"][0]["args"] == [argument.replace("=0.0.0.0:", "=[::]:") for argument in usual] != usual
+        case 6:
             assert settings == {"image": "registry.example/batch-retry-proxy:0.1.0"}
 
 
