@@ -193,6 +193,17 @@ def test_a_kustomization_may_rename_and_move_what_it_gets(tmp_path):
     assert proxy_of(pod_spec(job))["image"] == "registry.example/proxies/brp:9.9"
 
 
+def test_a_manifest_s_own_namespace_is_to_be_named_in_the_kustomization_too(tmp_path):
+    job = workload("Job")
+    job["metadata"]["namespace"] = "research"
+    for namespace, follows in (({}, False), ({"namespace": "research"}, True)):
+        [made], settings = with_proxy(tmp_path, NATIVE, job, **namespace)
+        [volume] = [volume for volume in pod_spec(made)["volumes"] if "configMap" in volume]
+        assert made["metadata"]["namespace"] == "research"
+        assert (volume["configMap"]["name"] == settings["metadata"]["name"]) == follows, "the guide tells of this"
+        assert (settings["metadata"].get("namespace") == "research") == follows
+
+
 def test_new_settings_roll_the_pods(tmp_path):
     _, before = with_proxy(tmp_path, NATIVE, workload("Deployment"))
     text = '[retry]\ndeadline = "2m"\n'
