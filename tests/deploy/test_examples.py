@@ -22,6 +22,11 @@ def test_these_are_the_examples():
     assert sorted(folder.name for folder in EXAMPLES.iterdir()) == sorted(NAMES)
 
 
+def test_no_example_deletes_what_another_uses():
+    made = [name(document) for example in NAMES for document in kustomize(EXAMPLES / example)]
+    assert len(made) == len(set(made)), sorted(made)
+
+
 @EACH
 def test_an_example_is_valid_as_it_stands(example):
     for document in kustomize(EXAMPLES / example):
