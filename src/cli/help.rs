@@ -31,7 +31,8 @@ Examples:
 The first SIGTERM or SIGINT lets requests under way finish, a second one stops at once.
 
 SIGHUP, or a change of the file of --config, reads the settings anew: requests that begin from then on have the new ones, and no \
-connection is dropped. A file that cannot be used changes nothing. listen.address, listen.max_connections, admin.address, ca.*, \
+connection is dropped. A file that cannot be used changes nothing. When the terminal that it was started on is closed, it ends as by \
+SIGINT. listen.address, listen.max_connections, admin.address, ca.*, \
 upstream.ca_files and log.format take effect after a restart.";
 
 pub(super) const RUN: &str = "\

@@ -33,6 +33,7 @@ pub(super) fn run(reload: Reload) -> Result<(), Failure> {
 async fn serve(settings: Settings, reload: Reload, logs: LogHandle, talkative: bool) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let mut hangups = signal(SignalKind::hangup())?;
+    let began_on_terminal = is_on_terminal();
     let app = App::bind(settings).await?;
     telemetry::install_panic_hook(app.metrics().clone());
     if talkative {
@@ -48,7 +49,12 @@ async fn serve(settings: Settings, reload: Reload, logs: LogHandle, talkative: b
     loop {
         tokio::select! {
             ended = &mut running => return ended.map(drop).map_err(|error| Failure::Internal(error.into())),
-            _ = hangups.recv() => asked.notify_one(),
+            // With its terminal goes whoever could end it, and nobody asks for a reload.
+            _ = hangups.recv() => if began_on_terminal && !is_on_terminal() {
+                drain_at.get_or_insert_with(Instant::now);
+            } else {
+                asked.notify_one();
+            },
             signal = signals.next() => {
                 if drain_at.is_some() || shutdown.has_started() {
                     warn!(signal, "stopping at once");
@@ -68,6 +74,11 @@ async fn serve(settings: Settings, reload: Reload, logs: LogHandle, talkative: b
             }
         }
     }
+}
+
+/// Whether one of the standard streams is a terminal that is there. One that was closed is none.
+fn is_on_terminal() -> bool {
+    io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
 }
 
 /// What to set in the environment of a program that talks to Batch.

@@ -1,10 +1,12 @@
 //! The file of settings of a running program: when it is read again, what is said of it, and what it cannot do.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::io::Read;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -183,6 +185,48 @@ async fn a_hangup_without_a_file_that_can_be_read_again_says_so() {
     assert!(status(&program.fetch("/status").await)["file"].is_null());
 }
 
+/// The proxy of a window that was closed would hold the ports, and nobody would see it. A wish for a reload comes while the terminal is there.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_hangup_ends_it_once_the_terminal_that_it_was_started_on_is_gone() {
+    let window = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&window).unwrap();
+    unlockpt(&window).unwrap();
+    let name = ptsname(&window, Vec::new()).unwrap().into_string().unwrap();
+    let terminal = fs::OpenOptions::new().read(true).write(true).custom_flags(O_NOCTTY).open(name).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_batch-retry-proxy"))
+        .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(terminal)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let id = child.id().unwrap().to_string();
+    let hang_up = async || assert!(Command::new("kill").args(["-HUP", &id]).status().await.unwrap().success());
+    let window = shown(window.into(), "listening").await;
+    hang_up().await;
+    let window = shown(window, "there is no file").await;
+    drop(window);
+    hang_up().await;
+    assert_eq!(guard("its end", child.wait()).await.unwrap().code(), Some(0));
+}
+
+/// The window, once it shows this.
+#[cfg(target_os = "linux")]
+async fn shown(mut window: fs::File, words: &'static str) -> fs::File {
+    let read = tokio::task::spawn_blocking(move || {
+        let mut text = Vec::new();
+        while !String::from_utf8_lossy(&text).contains(words) {
+            let mut some = [0; 512];
+            let count = window.read(&mut some).unwrap();
+            text.extend_from_slice(&some[..count]);
+        }
+        window
+    });
+    guard(words, read).await.unwrap()
+}
+
 /// It gives its content once: read again, it would look like a file that sets nothing.
 #[tokio::test]
 async fn a_file_that_is_a_pipe_is_read_once() {
@@ -278,5 +322,8 @@ fn status(page: &str) -> Value {
     serde_json::from_str::<Value>(page).unwrap()["config"].take()
 }
 
+/// As Linux has it.
+#[cfg(target_os = "linux")]
+const O_NOCTTY: i32 = 0o400;
 const SIGHUP: u32 = 1;
 const SIGTERM: u32 = 15;
