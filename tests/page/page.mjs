@@ -279,6 +279,29 @@ async function survives(page, account, proxy) {
   return again;
 }
 
+/** Replays have the same numbers in every process; a window that draws nothing, as one that nobody sees, does not mix them up. */
+async function tellsProcessesApart(page, account, proxy) {
+  const told = async (of) => JSON.parse(await fetchText(of, '/status')).replays.map((replay) => replay.ended).reverse();
+  const shows = (of) =>
+    eventually(async () => assert.deepEqual(await page.$$eval('#replays time', (all) => all.map((time) => time.dateTime)), await told(of)));
+  const isReplayed = async (of) => {
+    const client = new Client(of, account, await fetchText(of, '/ca.pem'));
+    while ((await told(of)).length === 0) await client.call('GET', '/jobs');
+  };
+  await isReplayed(proxy);
+  await shows(proxy);
+  await page.click('#pause');
+  await proxy.program.stop();
+  await page.waitForSelector('#link[data-state="lost"]');
+  const again = await serve(options.binary, account, proxy.admin);
+  await isReplayed(again);
+  await page.waitForSelector('#link[data-state="live"]');
+  await page.click('#pause');
+  await shows(again);
+  step('it does not take replays of one process for those of another');
+  return again;
+}
+
 async function run(folder) {
   const account = await simulate(options.binary, fileURLToPath(new URL('scenario.toml', import.meta.url)), folder);
   let proxy = await serve(options.binary, account);
@@ -318,6 +341,7 @@ async function run(folder) {
     await picture(page, join(options.out, 'narrow.png'), { width: 390 });
     if (options.picture) await pictureForTheDocumentation(page, client);
     proxy = await survives(page, account, proxy);
+    proxy = await tellsProcessesApart(page, account, proxy);
 
     assert.deepEqual(await page.evaluate(() => window.violations), [], 'violations of the policy');
     assert.deepEqual(wrong, []);

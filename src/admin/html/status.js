@@ -291,7 +291,9 @@
     byId('replays').hidden = replays.length === 0;
     byId('no-replays').hidden = replays.length > 0;
     const shown = all ? replays : replays.slice(0, FEW);
-    keep(byId('replays').tBodies[0], shown, (replay) => replay.number, (replay) => replayRow(replay, several));
+    // Numbers begin anew with a process, which a window that is not drawn meanwhile does not see come.
+    const key = (replay) => `${status.started} ${replay.number} ${several}`;
+    keep(byId('replays').tBodies[0], shown, key, (replay) => replayRow(replay, several));
     const more = byId('more');
     more.hidden = replays.length <= FEW;
     write(more, all ? `Show the last ${FEW}` : `Show all ${replays.length}`);
