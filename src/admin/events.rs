@@ -36,8 +36,8 @@ struct Ended;
 impl Pages {
     /// The answer to a request for the stream.
     pub(super) fn stream<B>(self: &Arc<Self>, request: &Request<B>, visitor: &Visitor) -> Page {
-        // A browser sends it for a page from elsewhere, which could read nothing but take up the places.
-        if request.headers().contains_key(header::ORIGIN) {
+        // It could read nothing but take up the places.
+        if is_for_a_page_from_elsewhere(request.headers()) {
             return text(StatusCode::FORBIDDEN, "a web page from elsewhere may not do this\n");
         }
         let Ok(place) = Arc::clone(&self.streams).try_acquire_owned() else {
@@ -133,6 +133,13 @@ impl Feed {
             () = self.visitor.ending.cancelled() => Err(Ended),
         }
     }
+}
+
+/// What a browser tells with a request that another server's page makes: an origin with some of them, and with all, also for an image, which
+/// has none, where the page is from. `none` is the person at the browser.
+fn is_for_a_page_from_elsewhere(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site");
+    headers.contains_key(header::ORIGIN) || site.is_some_and(|site| site != "same-origin" && site != "none")
 }
 
 /// The last replay that a client had from this `process` before it came again.

@@ -126,7 +126,12 @@ async fn a_head_of_the_stream_ends_at_once_and_a_page_from_elsewhere_gets_none()
     let admin = Setup::default().start().await;
     let head = admin.ask("HEAD", "/events", "").await;
     assert_eq!((head.status, head.header("content-type"), head.body.as_str()), (200, Some("text/event-stream"), ""));
-    assert_eq!(admin.ask_with("GET", "/events", "Origin: http://evil.example\r\n", "").await.status, 403);
+    for field in ["Origin: http://evil.example", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site"] {
+        assert_eq!(admin.ask_with("GET", "/events", &format!("{field}\r\n"), "").await.status, 403, "{field}");
+    }
+    for site in ["same-origin", "none"] {
+        Listening::open(&admin, &format!("Sec-Fetch-Site: {site}\r\n")).await.event().await;
+    }
     admin.finish().await;
 }
 
