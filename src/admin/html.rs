@@ -16,7 +16,8 @@ use super::endpoint::Endpoint;
 /// The page and what a browser must be told with it.
 #[derive(Debug)]
 pub(super) struct Html {
-    pub(super) text: Bytes,
+    /// All but the endpoints, which a reload may change.
+    frame: String,
     /// The value of `Content-Security-Policy`.
     pub(super) policy: HeaderValue,
 }
@@ -24,16 +25,21 @@ pub(super) struct Html {
 // === impl Html ===
 
 impl Html {
-    /// The page that links these endpoints.
-    pub(super) fn new(endpoints: impl Iterator<Item = Endpoint>) -> Self {
-        let text = PAGE.replace("{{endpoints}}", &list(endpoints)).replace("{{style}}", STYLE).replace("{{script}}", SCRIPT);
+    /// The page.
+    pub(super) fn new() -> Self {
+        let frame = PAGE.replace("{{style}}", STYLE).replace("{{script}}", SCRIPT);
         let policy = format!(
             "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; base-uri 'none'; \
              form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
             source(SCRIPT),
             source(STYLE),
         );
-        Self { text: text.into(), policy: HeaderValue::try_from(policy).expect("words and hashes are ASCII") }
+        Self { frame, policy: HeaderValue::try_from(policy).expect("words and hashes are ASCII") }
+    }
+
+    /// Its text, which links these endpoints.
+    pub(super) fn text(&self, endpoints: impl Iterator<Item = Endpoint>) -> Bytes {
+        self.frame.replace("{{endpoints}}", &list(endpoints)).into()
     }
 }
 
@@ -73,8 +79,8 @@ mod tests {
 
     #[test]
     fn the_page_holds_everything_and_names_nothing_outside() {
-        let html = Html::new(Endpoint::ALL.into_iter());
-        let text = std::str::from_utf8(&html.text).unwrap();
+        let text = Html::new().text(Endpoint::ALL.into_iter());
+        let text = std::str::from_utf8(&text).unwrap();
         assert!(!text.contains("{{"), "something was not filled in");
         for needed in [STYLE, SCRIPT, "<a href=\"/metrics\">", "<code>/shutdown</code>"] {
             assert!(text.contains(needed), "{needed}");
@@ -92,14 +98,14 @@ mod tests {
         }
         // What is read as markup must not end early.
         assert!(!SCRIPT.contains("</") && !STYLE.contains("</"));
-        assert!(html.text.len() < 40 * 1024, "{}", html.text.len());
+        assert!(text.len() < 40 * 1024, "{}", text.len());
     }
 
     #[test]
     fn the_policy_allows_the_pages_own_style_and_script_and_no_other() {
-        let html = Html::new(Endpoint::ALL.into_iter());
+        let html = Html::new();
         let policy = html.policy.to_str().unwrap();
-        let text = std::str::from_utf8(&html.text).unwrap();
+        let text = &html.frame;
         for (element, directive) in [("style", "style-src"), ("script", "script-src")] {
             let (_, rest) = text.split_once(&format!("<{element}>")).unwrap();
             let (content, _) = rest.split_once(&format!("</{element}>")).unwrap();

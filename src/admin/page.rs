@@ -105,8 +105,7 @@ impl fmt::Debug for AdminContext {
 impl Pages {
     pub(super) fn new(context: AdminContext) -> Self {
         let start = Start::now();
-        let offered = Endpoint::ALL.into_iter().filter(|endpoint| context.offers(*endpoint));
-        let (html, history) = (Html::new(offered), History::begin(start.instant));
+        let (html, history) = (Html::new(), History::begin(start.instant));
         Self { context, start, history, html, streams: Arc::new(Semaphore::new(events::STREAMS)) }
     }
 
@@ -199,7 +198,7 @@ impl Pages {
     }
 
     fn html(&self) -> Page {
-        let mut page = page(StatusCode::OK, "text/html; charset=utf-8", self.html.text.clone());
+        let mut page = page(StatusCode::OK, "text/html; charset=utf-8", self.html.text(self.offered()));
         let headers = page.headers_mut();
         headers.insert(header::CONTENT_SECURITY_POLICY, self.html.policy.clone());
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -238,8 +237,12 @@ impl Pages {
     }
 
     fn index(&self) -> String {
-        let offered = Endpoint::ALL.into_iter().filter(|endpoint| self.context.offers(*endpoint));
-        offered.map(|endpoint| format!("{:<17}{}\n", endpoint.path(), endpoint.purpose())).collect()
+        self.offered().map(|endpoint| format!("{:<17}{}\n", endpoint.path(), endpoint.purpose())).collect()
+    }
+
+    /// The endpoints there are, as the settings are now.
+    fn offered(&self) -> impl Iterator<Item = Endpoint> {
+        Endpoint::ALL.into_iter().filter(|endpoint| self.context.offers(*endpoint))
     }
 }
 

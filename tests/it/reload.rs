@@ -174,6 +174,9 @@ async fn routes_bodies_and_permissions_are_new_for_what_comes_next() {
         })
         .await;
     assert_eq!(port.request(&connect("denied.example")).await.status, 403);
+    let page = request("GET", "/", "localhost", &[("Accept", "text/html")], "");
+    let page = Client::connect(proxy.admin()).await.request(&page).await.text();
+    assert!(page.contains("<code>/shutdown</code>"), "the page tells what there is now");
     let plain = request("GET", "http://other.example/", "other.example", &[], "");
     assert_eq!(Client::connect(proxy.address()).await.request(&plain).await.status, 403);
     // Too large to be held, it is sent once.
