@@ -135,7 +135,8 @@ impl Pages {
             };
         }
         let for_people = endpoint == Endpoint::Index && html::is_wanted(request.headers());
-        if (for_people || matches!(endpoint, Endpoint::Events | Endpoint::Status)) && !names::are_own(request.headers()) {
+        let private = for_people || matches!(endpoint, Endpoint::Config | Endpoint::Events | Endpoint::Status);
+        if private && !names::are_own(request.headers()) {
             debug!(%peer, path, "admin request by a foreign name refused");
             return text(StatusCode::FORBIDDEN, FOREIGN);
         }

@@ -44,7 +44,7 @@ async fn what_tells_of_requests_is_not_told_by_a_foreign_name() {
         stream.write_all(request.as_bytes()).await.unwrap();
         Answer::rest_of(stream).await
     };
-    for (path, fields) in [("/", BROWSER), ("/status", ""), ("/events", "")] {
+    for (path, fields) in [("/", BROWSER), ("/status", ""), ("/events", ""), ("/config", "")] {
         let got = ask(path, "evil.example:9464", fields).await;
         assert_eq!(got.status, 403, "{path}");
         assert!(got.body.contains("localhost"), "{}", got.body);
