@@ -180,7 +180,7 @@ fn exited(end: End) -> Result<Output, String> {
 /// The last thing a program said, or its status.
 fn said(output: &Output) -> String {
     // Of the JVM's options, which can hold passwords.
-    let lines = output.stdout.lines().chain(output.stderr.lines()).filter(|line| !line.starts_with("Picked up "));
+    let lines = output.stdout.lines().chain(output.stderr.lines()).filter(|line| !line.contains("Picked up "));
     match lines.map(str::trim).rfind(|line| !line.is_empty()) {
         Some(line) => short(line),
         None => output.code.map_or_else(|| "a signal ended it".to_owned(), |code| format!("it ended with status {code}")),

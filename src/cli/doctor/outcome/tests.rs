@@ -24,6 +24,7 @@ fn a_probe_is_read_line_by_line_and_anything_else_is_unclear() {
     for (end, want) in [
         (exited(1, "", "Traceback\n  boom\n\n"), "boom"),
         (exited(3, "", "Picked up JAVA_TOOL_OPTIONS: -Dpassword=x\n"), "it ended with status 3"),
+        (exited(3, "", "NOTE: Picked up JDK_JAVA_OPTIONS: -Dpassword=x\n"), "it ended with status 3"),
         (exited(0, "doctor\tcobol\t1\tworks\n", ""), "doctor\tcobol\t1\tworks"),
         (exited(0, "doctor\tnode\t1\tsplendid\n", ""), "doctor\tnode\t1\tsplendid"),
         (End::Endless, "it writes without end, and was ended"),
