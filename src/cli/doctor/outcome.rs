@@ -81,6 +81,15 @@ impl Client {
         })
     }
 
+    /// Has it tell its version, whatever that is.
+    fn version(self) -> &'static str {
+        match self {
+            Self::Go => "version",
+            Self::Java => "-version",
+            _ => "--version",
+        }
+    }
+
     /// Makes it trust the proxy.
     fn variable(self) -> &'static str {
         match self {
@@ -219,9 +228,10 @@ impl Trial {
         match &self.with_run {
             Outcome::Missing(what) => return Check::skip(name, format!("not tried: {what}")),
             Outcome::Unclear(why) => {
+                let (program, version) = (name.split(' ').next().unwrap_or_default(), self.client.version());
                 return Check::warn(name, format!("not known: {why}")).advise(
                     "see whether it works at all, or put another one first on PATH",
-                    [format!("command -v {0}; {0} --version", name.split(' ').next().unwrap_or_default())],
+                    [format!("command -v {program}; {program} {version}")],
                 );
             }
             Outcome::Works => {}

@@ -95,6 +95,7 @@ fn what_two_attempts_mean_depends_on_whether_the_shell_uses_the_proxy() {
         (Client::Curl, Works, Untrusted, none, Status::Fail, Some("cat ~/.curlrc")),
         (Client::Curl, Direct, Direct, none, Status::Fail, None),
         (Client::Curl, unclear(), unclear(), none, Status::Warn, Some("command -v it; it --version")),
+        (Client::Go, unclear(), unclear(), none, Status::Warn, Some("command -v it; it version")),
         (Client::Requests, unclear(), Outcome::Missing("no requests".to_owned()), none, Status::Skip, None),
     ] {
         let said = format!("{client:?} {as_is:?} {with_run:?} {situation:?}");
