@@ -305,7 +305,7 @@ async fn a_kept_authority_is_what_programs_are_tried_with() {
     make.exit_code().await;
     let shell = || Shell::new().setting("ca.directory", &kept);
     let trusting = shell().variable("CURL_CA_BUNDLE", &format!("{kept}/ca.pem")).with_only("curl").await;
-    trusting.assert("curl", "ok", "uses and trusts the proxy, as this shell is");
+    trusting.assert("curl", "ok", "trusts the proxy, as this shell is; see HTTPS_PROXY");
     let other = Origin::later(&["a.example"]);
     let not = shell().variable("CURL_CA_BUNDLE", other.ca_file().to_str().unwrap()).with_only("curl").await;
     not.assert("curl", "ok", "as this shell is: does not trust the proxy");

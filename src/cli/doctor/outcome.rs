@@ -250,7 +250,7 @@ impl Trial {
             return Check::ok(name, self.git());
         }
         if self.as_is == Outcome::Works && situation.trustable {
-            return Check::ok(name, "uses and trusts the proxy, as this shell is");
+            return Check::ok(name, if situation.in_use { USES_AND_TRUSTS } else { TRUSTS });
         }
         let variable = self.client.variable();
         let Some(running) = situation.running else {
@@ -304,6 +304,10 @@ impl Outcome {
         }
     }
 }
+
+const USES_AND_TRUSTS: &str = "uses and trusts the proxy, as this shell is";
+/// It was tried with a proxy that the shell does not name.
+const TRUSTS: &str = "trusts the proxy, as this shell is; see HTTPS_PROXY for whether it uses it";
 
 /// In characters.
 const LONGEST_WORDS: usize = 160;

@@ -74,6 +74,20 @@ fn curl_and_git_are_read_by_their_codes_and_words() {
 }
 
 #[test]
+fn a_program_that_would_trust_the_proxy_is_not_said_to_use_it_where_the_shell_does_not_send_it_there() {
+    let running = Running::example();
+    let trial = Trial { client: Client::Curl, name: "it".to_owned(), as_is: Outcome::Works, with_run: Outcome::Works };
+    for (running, in_use, want) in [
+        (Some(&running), true, "uses and trusts the proxy, as this shell is"),
+        (Some(&running), false, "trusts the proxy, as this shell is; see HTTPS_PROXY"),
+        (None, false, "trusts the proxy, as this shell is; see HTTPS_PROXY"),
+    ] {
+        let finding = trial.check(Situation { running, in_use, trustable: true }).finding;
+        assert!(finding.starts_with(want), "{finding}");
+    }
+}
+
+#[test]
 fn what_two_attempts_mean_depends_on_whether_the_shell_uses_the_proxy() {
     use Outcome::{Direct, Untrusted, Works};
     let running = Running::example();
