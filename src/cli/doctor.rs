@@ -99,7 +99,7 @@ async fn examine(settings: &Settings, shell: &Shell, args: &DoctorArgs, logs: Lo
             Authority::Unknown
         }
     };
-    let stage = Stage::open(settings, shell, &authority, logs).await;
+    let stage = Stage::open(settings, shell, &authority, running, logs).await;
     let situation = Situation {
         running,
         in_use: running.is_some_and(|running| shell.points_to(running.proxy)),

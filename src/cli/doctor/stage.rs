@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
 
 use super::running::{Running, holds};
-use super::shell::Shell;
+use super::shell::{Named, Shell};
 use crate::app::{App, Configuration, Controls};
 use crate::cli::Failure;
 use crate::cli::run::{NODE_PEM, environment, make_private, take_over_certificates, temporary_folder, write_node_file};
@@ -86,6 +86,7 @@ impl Stage {
         settings: &Settings,
         shell: &Shell,
         authority: &Authority,
+        running: Option<&Running>,
         logs: LogHandle,
     ) -> Result<Self, Failure> {
         let folder = temporary_folder()?;
@@ -124,7 +125,11 @@ impl Stage {
             Authority::Known(pem) => Some(pem.as_str()),
             Authority::Kept | Authority::Unknown => None,
         };
-        let as_is = as_is(shell, &files, stand_in, app.root_pem(), folder.path())?;
+        let mut as_is = as_is(shell, &files, stand_in, app.root_pem(), folder.path())?;
+        if let Some(options) = shell.text(environment::JAVA) {
+            let used = running.map_or(settings.listen.address, |running| running.proxy);
+            as_is.push((environment::JAVA.to_owned(), java_as_is(&options, &files, stand_in, used).into()));
+        }
 
         let (account_shutdown, account_drain) = shutdown::channel();
         tokio::spawn(account.serve(account_drain));
@@ -175,18 +180,21 @@ fn as_is(
             variables.push((name.to_owned(), copy.into()));
         }
     }
-    if let Some(options) = shell.text(environment::JAVA) {
-        variables.push((environment::JAVA.to_owned(), java_as_is(&options, files, stand_in).into()));
-    }
     Ok(variables)
 }
 
-/// The JVM's options as they are, with ours after those that ours take the place of.
-fn java_as_is(options: &str, files: &ClientFiles<'_>, stand_in: Option<&str>) -> String {
+/// The JVM's options as they are, with ours after those that ours take the place of. Where they name another proxy than the `used` one, they
+/// name none: it is not to be asked, and a JVM that goes there goes around ours.
+fn java_as_is(options: &str, files: &ClientFiles<'_>, stand_in: Option<&str>, used: SocketAddr) -> String {
     let mut options = options.to_owned();
-    if property(&options, "https.proxyHost").is_some() {
-        let (ip, port) = (files.proxy.ip(), files.proxy.port());
-        options.push_str(&format!(" -Dhttps.proxyHost={ip} -Dhttps.proxyPort={port}"));
+    if let Some(host) = property(&options, "https.proxyHost") {
+        let port = property(&options, "https.proxyPort").unwrap_or_default();
+        if (Named { name: environment::JAVA, value: format!("{host}:{port}") }).is(used) {
+            let (ip, port) = (files.proxy.ip(), files.proxy.port());
+            options.push_str(&format!(" -Dhttps.proxyHost={ip} -Dhttps.proxyPort={port}"));
+        } else {
+            options.push_str(" -Dhttps.proxyHost=");
+        }
     }
     let trusted = stand_in.and_then(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).ok());
     if let (Some(certificate), Some(store)) = (trusted, property(&options, "javax.net.ssl.trustStore")) {
@@ -219,6 +227,21 @@ const PEM_VARIABLES: [&str; 5] =
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_jvm_is_tried_with_our_proxy_only_where_it_uses_the_one_in_use() {
+        let (used, file) = ("127.0.0.1:3128".parse().unwrap(), Path::new("/f"));
+        let files = ClientFiles { proxy: "127.0.0.1:9".parse().unwrap(), bundle: file, node: file, truststore: file };
+        for (options, more) in [
+            ("-Dhttps.proxyHost=localhost -Dhttps.proxyPort=3128", " -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=9"),
+            ("-Dhttps.proxyHost=corp.example -Dhttps.proxyPort=3128", " -Dhttps.proxyHost="),
+            ("-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=3129", " -Dhttps.proxyHost="),
+            ("-Dhttps.proxyHost=127.0.0.1", " -Dhttps.proxyHost="),
+            ("-Xmx1g", ""),
+        ] {
+            assert_eq!(java_as_is(options, &files, None, used), format!("{options}{more}"));
+        }
+    }
 
     #[test]
     fn a_property_is_the_last_of_its_name_without_quotes() {
