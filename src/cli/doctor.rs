@@ -9,7 +9,7 @@
 //! | `account` | the user's account: DNS, connection, clock |
 //! | `check`, `report` | what was found, and how it is told |
 //!
-//! It changes nothing and leaves nothing behind.
+//! It changes nothing and leaves nothing behind, but for what Go's compiler keeps in its cache.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};

@@ -100,7 +100,7 @@ Examples:
 
 Each of Python (requests, aiohttp), Node, Java, Go, curl and git that is on PATH asks a simulated account through a proxy of the \
 doctor's own, twice: as this shell has it, and with the variables that `run` sets. It sends nothing anywhere else, looks up no name \
-but the account's, and leaves nothing behind. To the account, which \
+but the account's, and leaves nothing behind but in the cache of Go's compiler. To the account, which \
 AZURE_BATCH_ACCOUNT_URL, AZURE_BATCH_ENDPOINT or BATCH_ACCOUNT_URL may name as well, goes one request without credentials.
 
 ok: as it should be. warn: works, or works for some. fail: a program would not get through. skip: not looked at, and why. Below \

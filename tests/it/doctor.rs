@@ -400,12 +400,16 @@ async fn an_account_is_reached_verified_and_its_clock_compared() {
 #[tokio::test]
 async fn programs_that_hang_fail_flood_or_talk_nonsense_are_told_apart_and_ended() {
     let folder = TempDir::new().unwrap();
-    let pids = folder.path().join("pids");
+    let (pids, go_ran_in) = (folder.path().join("pids"), folder.path().join("go-ran-in"));
     for (name, script) in [
         ("python3", "echo \u{1b}[2Jgarbage; exit 0".to_owned()),
         ("node", format!("/bin/sleep 600 & echo $! >> {0}; echo $$ >> {0}; wait", pids.display())),
         ("java", "echo 'java.lang.module.FindException: Module jdk.compiler not found' >&2; exit 1".to_owned()),
-        ("go", "echo no >&2; exit 2".to_owned()),
+        // As one does that is ended.
+        (
+            "go",
+            format!("pwd > {}; /bin/mkdir \"${{GOTMPDIR:-$TMPDIR}}/go-build1\"; echo no >&2; exit 2", go_ran_in.display()),
+        ),
         ("curl", "while :; do echo flood flood flood flood flood; done".to_owned()),
         ("git", "kill -9 $$".to_owned()),
         ("dotnet", format!("echo called >> {}", pids.display())),
@@ -422,6 +426,7 @@ async fn programs_that_hang_fail_flood_or_talk_nonsense_are_told_apart_and_ended
     found.assert("dotnet", "skip", "found, not tried");
     assert_eq!(found.lines("node"), ["command -v node; node --version"]);
     assert_eq!(found.code, Some(0), "{}", found.text);
+    assert!(!Path::new(fs::read_to_string(go_ran_in).unwrap().trim()).exists(), "a folder of the doctor's own");
     let pids = fs::read_to_string(pids).unwrap();
     assert_eq!(pids.lines().count(), 4, "{pids}");
     for pid in pids.lines() {

@@ -123,13 +123,15 @@ impl Runtimes<'_> {
         checks
     }
 
-    /// Compiles the probe, with what is on this machine alone.
+    /// Compiles the probe, with what is on this machine alone, in a folder that belongs to no module of the user's. What a compiler that is
+    /// ended leaves there goes away with the folder; what one compiles stays in its cache, without which it takes minutes.
     async fn build_go(&self, program: &Path) -> Result<PathBuf, String> {
         let source = self.stage.file("probe.go", GO).map_err(|error| error.to_string())?;
         let probe = self.stage.path("probe-go");
         let mut command = Command::new(program);
         command.args([Path::new("build"), Path::new("-o"), &probe, &source]);
         command.envs([("GOPROXY", "off"), ("GOTOOLCHAIN", "local"), ("GOFLAGS", ""), ("GOWORK", "off")]);
+        command.current_dir(self.stage.folder()).env("GOTMPDIR", self.stage.folder());
         match child::run(command, GO_BUILD).await {
             End::Exited(output) if output.code == Some(0) && probe.exists() => Ok(probe),
             End::TimedOut(limit) => Err(format!("its compiler takes longer than {} s", limit.as_secs())),

@@ -156,7 +156,12 @@ impl Stage {
 
     /// Where a file of that name lies.
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder().join(name)
+    }
+
+    /// Where the files are.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 }
 
