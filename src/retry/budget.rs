@@ -92,6 +92,10 @@ impl Budget {
     /// Another rule from now on. What was counted stays counted, as far as it was remembered; where the window changes, requests as of the
     /// beginning of their slot and replays as of its end, so that no replay is granted that the rule would not allow.
     pub fn reconfigure(&mut self, settings: BudgetSettings, now: Instant) {
+        if settings.window == self.settings.window {
+            self.settings = settings;
+            return;
+        }
         let former = std::mem::replace(self, Self { settings, begun: self.begun, slots: Slots::default() });
         let latest = self.advance(now);
         for slot in former.slots.held() {

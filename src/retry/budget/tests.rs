@@ -100,6 +100,20 @@ fn another_rule_counts_what_was_spent_under_the_one_before() {
     }
 }
 
+#[test]
+fn a_rule_with_the_same_window_forgets_replays_when_they_are_due() {
+    let (mut budget, now) = budget(0.2, 1, 10);
+    for _ in 0..10 {
+        assert_eq!(budget.withdraw(now), Withdrawal::Granted);
+    }
+    for second in 1..=10 {
+        let at = now + second * SECOND;
+        budget.reconfigure(BudgetSettings::new(0.2, 1, 10 * SECOND).unwrap(), at);
+        assert_eq!(budget.balance(at), 0.0);
+    }
+    assert_eq!(budget.balance(now + 11 * SECOND), 10.0);
+}
+
 proptest! {
     /// What was forgotten under a shorter window cannot count under a longer one.
     #[test]
