@@ -1,5 +1,6 @@
 //! Settings that change while the proxy runs: what is new for whom, what stays, and that nobody is cut off.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -21,7 +22,12 @@ use super::support::proxy::{finish, start};
 async fn a_request_that_waits_keeps_its_settings_and_the_next_one_has_the_new() {
     let (origin, mut proxy) =
         start(|it| it.set("retry.backoff.initial", "3s").set("retry.backoff.max", "3s").set("retry.max_attempts", 2)).await;
-    origin.queue([respond(503, &[], "1"), respond(503, &[], "2"), respond(200, &[], "3")]);
+    // By target: who comes first, the replay or the next request, is a matter of time.
+    let mut of_jobs = VecDeque::from([respond(503, &[], "1"), respond(200, &[], "3"), respond(503, &[], "4")]);
+    origin.script(move |request| match request.target.as_str() {
+        "/jobs" => of_jobs.pop_front().unwrap(),
+        _ => respond(503, &[], "2"),
+    });
     let mut waiting = proxy.client(HOST).await;
     waiting.send_raw(&get("/jobs")).await.unwrap();
     proxy.until("batch_retry_proxy_attempts_total", &[("class", "transient")]).await;
@@ -33,7 +39,6 @@ async fn a_request_that_waits_keeps_its_settings_and_the_next_one_has_the_new() 
     assert_eq!((waited.status, waited.text().as_str()), (200, "3"));
     assert!(proxy_status(&waited).contains("attempts=2; fate=replayed"), "{}", proxy_status(&waited));
     // On the connection that was open before, too.
-    origin.queue([respond(503, &[], "4")]);
     assert_eq!(waiting.request(&get("/jobs")).await.text(), "4");
     finish(proxy, origin).await;
 }
