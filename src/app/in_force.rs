@@ -82,11 +82,18 @@ impl InForce {
         });
     }
 
-    /// What was read cannot be used.
-    pub(super) fn refuse(&self, reason: String) {
+    /// What was read cannot be used. Of many faults the first are told: the text is part of each status.
+    pub(super) fn refuse(&self, mut reason: String) {
+        if reason.len() > LONGEST_REASON {
+            reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
+            reason.push_str(" ...");
+        }
         self.0.send_modify(|state| {
             let since = state.status.failed.as_ref().map_or_else(SystemTime::now, |failed| failed.since);
             state.status.failed = Some(FailedReload { reason, since });
         });
     }
 }
+
+/// Some ten faults.
+const LONGEST_REASON: usize = 2048;

@@ -81,7 +81,7 @@ async fn a_gate_that_is_closed_stays_closed_and_lets_those_who_wait_through_in_t
     origin.script(move |_| {
         let mut stamps = stamps.lock().unwrap();
         stamps.push(Instant::now());
-        if stamps.len() == 1 { error(429, "TooManyRequests", &[("Retry-After", "3")]) } else { respond(200, &[], "{}") }
+        if stamps.len() == 1 { error(429, "TooManyRequests", &[("Retry-After", "6")]) } else { respond(200, &[], "{}") }
     });
     let mut refused = proxy.client(HOST).await;
     refused.send_raw(&get("/jobs")).await.unwrap();
@@ -109,7 +109,7 @@ async fn a_gate_that_is_closed_stays_closed_and_lets_those_who_wait_through_in_t
     assert!(refused.status == 429 && proxy_status(&refused).contains("attempts=0"), "{}", proxy_status(&refused));
     assert_eq!(waiting.read_response("GET").await.unwrap().status, 200);
     let times = times.lock().unwrap().clone();
-    assert!(times.len() == 2 && times[1] - times[0] >= Duration::from_secs(3), "{times:?}");
+    assert!(times.len() == 2 && times[1] - times[0] >= Duration::from_secs(6), "{times:?}");
     finish(proxy, origin).await;
 }
 

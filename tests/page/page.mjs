@@ -5,7 +5,7 @@
 // NODE_PATH names the folder with playwright-core and axe-core. Pictures are left in the folder; --picture also makes the one for the documentation.
 
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -263,6 +263,23 @@ async function pictureForTheDocumentation(page, client) {
   await more;
 }
 
+/** A file of settings that cannot be used, and one that needs a restart, are told for as long as they are there. */
+async function tellsOfReloads(page, proxy) {
+  for (const [text, told] of [
+    ['retry.deadlin = "1s"', /cannot be used since .*retry\.deadlin/],
+    ['admin.allow_shutdown = true\nca.lifetime = "30d"', /after a restart only: ca\.lifetime/],
+    ['', null],
+  ]) {
+    writeFileSync(proxy.file, text);
+    proxy.program.child.kill('SIGHUP');
+    await eventually(async () => {
+      if (told) assert.match(await page.innerText('#banner'), told);
+      else assert.equal(await page.isVisible('#banner'), false);
+    });
+  }
+  step('it tells of settings that cannot be used, and of those that wait for a restart');
+}
+
 /** The proxy stops, and another takes its place. */
 async function survives(page, account, proxy) {
   await proxy.program.stop();
@@ -340,6 +357,7 @@ async function run(folder) {
     await picture(page, join(options.out, 'dark.png'), { scheme: 'dark' });
     await picture(page, join(options.out, 'narrow.png'), { width: 390 });
     if (options.picture) await pictureForTheDocumentation(page, client);
+    await tellsOfReloads(page, proxy);
     proxy = await survives(page, account, proxy);
     proxy = await tellsProcessesApart(page, account, proxy);
 

@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -52,6 +53,8 @@ export async function simulate(binary, scenario, folder) {
 
 /** Starts the proxy to this account, on the admin port of an earlier one or on another. */
 export async function serve(binary, account, admin = '127.0.0.1:0') {
+  const file = `${account.ca}.toml`;
+  writeFileSync(file, '');
   const settings = {
     'upstream.resolve': `{"${account.host}:443"="${account.address}"}`,
     'upstream.ca_files': `["${account.ca}"]`,
@@ -60,11 +63,11 @@ export async function serve(binary, account, admin = '127.0.0.1:0') {
     'shutdown.grace': '1s',
   };
   const set = Object.entries(settings).flatMap(([key, value]) => ['--set', `${key}=${value}`]);
-  const args = ['serve', '--listen', '127.0.0.1:0', '--admin-listen', admin, '--log-format', 'json', ...set];
+  const args = ['serve', '--listen', '127.0.0.1:0', '--admin-listen', admin, '--log-format', 'json', '--config', file, ...set];
   const program = new Program(binary, args, 'stderr');
   const line = JSON.parse(await program.line(/^(\{.*"listening".*)$/));
   const { proxy, admin: bound } = line.fields || line;
-  return { program, proxy, admin: bound, url: `http://${bound}` };
+  return { program, proxy, admin: bound, url: `http://${bound}`, file };
 }
 
 /** The text at a path of the admin server. */

@@ -368,9 +368,14 @@
     let text = '';
     if (state === 'lost') {
       const last = heard ? ` What you see is from ${clock(heard)}.` : '';
-      text = `The proxy does not answer: it has stopped, or is starting again.${last} Trying again by itself.`;
+      text = `The proxy does not answer: it has stopped, is starting again, or too many pages are open.${last} Trying again by itself.`;
     } else if (status && status.draining) {
       text = 'The proxy is draining: it takes no new connections and finishes what is under way.';
+    } else if (status && status.config.failed) {
+      const { reason, since } = status.config.failed;
+      text = `The settings cannot be used since ${clock(new Date(since))}, those before them stay in force: ${reason}`;
+    } else if (status && status.config.waiting_for_restart.length) {
+      text = `Set anew, and in force after a restart only: ${status.config.waiting_for_restart.join(', ')}`;
     }
     write(byId('banner'), text);
     byId('banner').hidden = text === '';
