@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -60,6 +60,21 @@ impl Shutdown {
     /// Whether draining has begun.
     pub fn has_started(&self) -> bool {
         self.drain.has_started()
+    }
+
+    /// Waits for `delay`, or less once no task has been under way for `quiet`: whoever might have asked for something is gone.
+    pub async fn linger(&self, delay: Duration, quiet: Duration) {
+        let end = Instant::now() + delay;
+        let mut busy = Instant::now();
+        while Instant::now() < end {
+            if !self.drain.tasks.is_empty() {
+                busy = Instant::now();
+            } else if busy.elapsed() >= quiet {
+                return;
+            }
+            // Tasks that end tell nobody as long as others may begin.
+            sleep_until(end.min(Instant::now() + LOOK)).await;
+        }
     }
 }
 
@@ -122,3 +137,35 @@ impl Signals {
 
 /// The name of the signal by which a supervisor ends a process.
 pub const SIGTERM: &str = "SIGTERM";
+
+/// Between two looks at whether something is under way.
+const LOOK: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// How long it lingers, in tenths of a second, beside a task that begins and ends at these times.
+    async fn lingers(delay: Duration, begins: Duration, ends: Duration) -> u128 {
+        let (shutdown, drain) = channel();
+        let from = Instant::now();
+        tokio::spawn(async move {
+            sleep_until(from + begins).await;
+            drain.spawn(async move { sleep_until(from + ends).await });
+        });
+        shutdown.linger(delay, 3 * SECOND).await;
+        from.elapsed().as_millis().div_ceil(100)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_lingers_until_nothing_was_under_way_for_a_while_and_no_longer_than_told() {
+        for (delay, begins, ends, want) in
+            [(0, 0, 9, 0), (10, 20, 20, 30), (10, 0, 4, 70), (10, 2, 5, 80), (10, 0, 60, 100), (2, 20, 20, 20)]
+        {
+            let got = lingers(delay * SECOND, begins * SECOND, ends * SECOND).await;
+            assert!(got.abs_diff(want) <= 1, "{delay} s, busy from {begins} to {ends}: {got} instead of {want}");
+        }
+    }
+}

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::Failure;
@@ -44,19 +43,26 @@ async fn serve(settings: Settings, reload: Reload, logs: LogHandle, talkative: b
     let config = Configuration::Reloadable(Box::new(reload));
     let (shutdown, drain) = shutdown::channel();
     let mut running = tokio::spawn(app.run(drain, Controls { logs, config, shutdown: shutdown.clone() }));
-    // When the drain begins, once a signal asked for it.
-    let mut drain_at = None;
+    let mut stopping = false;
+    let stop = |delay: Duration| {
+        let (shutdown, in_force) = (shutdown.clone(), in_force.clone());
+        tokio::spawn(async move {
+            shutdown.linger(delay, QUIET).await;
+            shutdown.drain(in_force.grace());
+        });
+    };
     loop {
         tokio::select! {
             ended = &mut running => return ended.map(drop).map_err(|error| Failure::Internal(error.into())),
             // With its terminal goes whoever could end it, and nobody asks for a reload.
             _ = hangups.recv() => if began_on_terminal && !is_on_terminal() {
-                drain_at.get_or_insert_with(Instant::now);
+                stopping = true;
+                stop(Duration::ZERO);
             } else {
                 asked.notify_one();
             },
             signal = signals.next() => {
-                if drain_at.is_some() || shutdown.has_started() {
+                if stopping || shutdown.has_started() {
                     warn!(signal, "stopping at once");
                     return Ok(());
                 }
@@ -67,10 +73,8 @@ async fn serve(settings: Settings, reload: Reload, logs: LogHandle, talkative: b
                     grace_seconds = in_force.grace().as_secs(),
                     "finishing what is under way; a second signal stops at once"
                 );
-                drain_at = Some(Instant::now() + delay);
-            }
-            () = sleep_until(drain_at.unwrap_or_else(Instant::now)), if drain_at.is_some() && !shutdown.has_started() => {
-                shutdown.drain(in_force.grace());
+                stopping = true;
+                stop(delay);
             }
         }
     }
@@ -117,3 +121,7 @@ impl From<StartError> for Failure {
         }
     }
 }
+
+/// For how long no program is connected before `shutdown.delay` is over early. With two seconds for a silent tunnel and what ending takes, a pod
+/// whose program has exited is rid of the proxy within five.
+const QUIET: Duration = Duration::from_secs(2);

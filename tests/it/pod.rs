@@ -126,8 +126,8 @@ async fn a_program_that_is_told_to_end_as_well_is_served_until_the_delay_is_over
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_delay_ends_by_itself_and_a_second_signal_or_a_person_does_not_wait_for_it() {
-    for (delay, signals) in [("100ms", &["TERM"][..]), ("10m", &["TERM", "TERM"]), ("10m", &["INT"])] {
+async fn the_delay_ends_where_nobody_is_connected_and_a_second_signal_or_a_person_does_not_wait_for_it() {
+    for (delay, signals) in [("100ms", &["TERM"][..]), ("10m", &["TERM"]), ("10m", &["TERM", "TERM"]), ("10m", &["INT"])] {
         let mut program = Program::start(&["--set", &format!("shutdown.delay={delay}")]).await;
         for signal in signals {
             program.signal(signal).await;
