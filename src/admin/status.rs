@@ -20,24 +20,27 @@ pub(super) struct Start {
 }
 
 /// Where the settings came from, and what came of reading them anew.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConfigStatus {
     /// The file among their sources.
     pub file: Option<String>,
     /// When those in force were read.
+    #[serde(serialize_with = "utc")]
     pub loaded: SystemTime,
     /// Where what was read last cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedReload>,
     /// Keys that have other values in the file than in force.
     pub waiting_for_restart: Vec<&'static str>,
 }
 
 /// Settings that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FailedReload {
     /// What is wrong with them.
     pub reason: String,
     /// Since when there was nothing that can.
+    #[serde(serialize_with = "utc")]
     pub since: SystemTime,
 }
 
@@ -55,7 +58,7 @@ pub(super) struct Status<'a> {
     proxy_address: SocketAddr,
     admin_address: Option<SocketAddr>,
     ca: Ca<'a>,
-    config: Config,
+    config: ConfigStatus,
     #[serde(flatten)]
     summary: Summary,
     last_15_minutes: Recent,
@@ -69,21 +72,6 @@ struct Ca<'a> {
     subject: &'a str,
     fingerprint: &'a str,
     not_after: String,
-}
-
-#[derive(Serialize)]
-struct Config {
-    file: Option<String>,
-    loaded: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failed: Option<Failed>,
-    waiting_for_restart: Vec<&'static str>,
-}
-
-#[derive(Serialize)]
-struct Failed {
-    reason: String,
-    since: String,
 }
 
 // === impl Start ===
@@ -120,7 +108,7 @@ impl<'a> Status<'a> {
                 fingerprint: &context.authority.fingerprint,
                 not_after: rfc3339(context.authority.not_after),
             },
-            config: (context.config_status)().into(),
+            config: (context.config_status)(),
             summary: context.metrics.summary(),
             last_15_minutes: history.recent(Instant::now(), context.metrics.requests_by_fate()),
             replays: Vec::new(),
@@ -142,18 +130,8 @@ fn each<S: Serializer>(replays: &[Arc<Replay>], serializer: S) -> Result<S::Ok, 
     serializer.collect_seq(replays.iter().map(Arc::as_ref))
 }
 
-// === impl Config ===
-
-impl From<ConfigStatus> for Config {
-    fn from(status: ConfigStatus) -> Self {
-        let failed = |failed: FailedReload| Failed { reason: failed.reason, since: rfc3339(failed.since) };
-        Self {
-            file: status.file,
-            loaded: rfc3339(status.loaded),
-            failed: status.failed.map(failed),
-            waiting_for_restart: status.waiting_for_restart,
-        }
-    }
+fn utc<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rfc3339(*time))
 }
 
 /// In UTC, to the second. Empty for a year of five digits, which the format cannot write.
