@@ -2,7 +2,9 @@
 //!
 //! Words of the retry core (class, stop reason, failure) label themselves and are declared there.
 
-/// Declares an enum whose variants are label values: `as_str` gives the text, `ALL` lists the variants.
+use serde::{Serialize, Serializer};
+
+/// Declares an enum whose variants are label values: `as_str` gives the text, also in JSON, and `ALL` lists the variants.
 macro_rules! labels {
     ($($(#[$meta:meta])* pub enum $name:ident { $($(#[$value_meta:meta])* $value:ident => $text:literal,)+ })+) => { $(
         $(#[$meta])*
@@ -16,6 +18,12 @@ macro_rules! labels {
             /// The label value.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$value => $text,)+ }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
             }
         }
     )+ };

@@ -29,7 +29,6 @@ pub struct Replay {
     /// The `operation` label.
     pub operation: &'static str,
     /// How it ended for the program.
-    #[serde(serialize_with = "fate")]
     pub fate: Fate,
     /// Sends that count as attempts.
     pub attempts: u32,
@@ -37,7 +36,7 @@ pub struct Replay {
     #[serde(rename = "waited_seconds", serialize_with = "seconds")]
     pub waited: Duration,
     /// What was made of an answer that may have come of an earlier send.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "echo")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub echo: Option<EchoResolution>,
     /// What led there.
     #[serde(flatten)]
@@ -222,14 +221,6 @@ fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Er
 
 fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_rfc3339_millis(*time))
-}
-
-fn fate<S: Serializer>(fate: &Fate, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(fate.as_str())
-}
-
-fn echo<S: Serializer>(echo: &Option<EchoResolution>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(echo.map_or("", EchoResolution::as_str))
 }
 
 // In bytes.
