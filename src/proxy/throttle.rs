@@ -236,7 +236,7 @@ impl Throttle {
         let (mut state, scope) = (self.state(), caller.0.scope);
         state.gate.throttled(now(), hint, scope, fastrand::f64());
         let refusal = ServiceRefusal { status, code: code.unwrap_or("TooManyRequests").to_owned() };
-        *if scope.is_none() { &mut state.refusal } else { &mut state.narrow_refusal } = refusal;
+        *state.last_refusal(scope) = refusal;
         let closed = state.gate.is_closed(now());
         drop(state);
         self.changed.notify_one();
@@ -248,9 +248,7 @@ impl Throttle {
     /// The code of a refusal that was told before it was known.
     pub(super) fn named(&self, caller: Caller, code: Option<&str>) {
         let (mut state, Some(code)) = (self.state(), code) else { return };
-        let narrow = caller.0.scope.is_some();
-        let refusal = if narrow { &mut state.narrow_refusal } else { &mut state.refusal };
-        code.clone_into(&mut refusal.code);
+        code.clone_into(&mut state.last_refusal(caller.0.scope).code);
     }
 
     fn is_in_force(&self) -> bool {
@@ -306,6 +304,11 @@ async fn drive(throttle: Arc<Throttle>) {
 // === impl State ===
 
 impl State {
+    /// The last refusal of the account, or of a scope.
+    fn last_refusal(&mut self, scope: Option<Scope>) -> &mut ServiceRefusal {
+        if scope.is_none() { &mut self.refusal } else { &mut self.narrow_refusal }
+    }
+
     /// What a request is told that will not be sent: the words of whatever is closed to it, and how long that lasts.
     fn refuse(&self, ticket: &Ticket) -> Refused {
         let now = now();
