@@ -4,7 +4,6 @@
 //! wanted, and the answer is written: Batch's own head with the status of the operation's success, or the answer as it was, marked.
 
 use std::io::Read;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{
@@ -27,7 +26,6 @@ use crate::retry::echo::collection::Existing;
 use crate::retry::echo::{Creates, Lookup, Resolution, is_bearer};
 use crate::retry::outcome::{Failure, Outcome, Transmission};
 use crate::retry::policy::{Replayable, Situation};
-use crate::retry::retry_after;
 use crate::retry::subject::Subject;
 
 // === impl Forwarder ===
@@ -156,10 +154,7 @@ impl Forwarder {
             }
         };
         let status = response.status();
-        self.metrics.upstream_response(exchange.record.account(), status);
-        exchange.observe(response.headers());
-        let hint = retry_after::hint(response.headers(), SystemTime::now());
-        exchange.hear(status, hint);
+        self.note_head(exchange, &response);
         let limits = ReadLimits { buffer: self.bodies.response_buffer, idle: self.body_idle_timeout, stream_at: deadline };
         let read = Answer::read(response, &Method::GET, limits, &self.holding.memory).await;
         let outcome = match &read {

@@ -218,10 +218,7 @@ impl Forwarder {
     }
 
     async fn read(&self, exchange: &mut Exchange, response: Response<Incoming>) -> Attempt {
-        self.metrics.upstream_response(exchange.record.account(), response.status());
-        exchange.observe(response.headers());
-        let hint = retry_after::hint(response.headers(), SystemTime::now());
-        exchange.hear(response.status(), hint);
+        let hint = self.note_head(exchange, &response);
         let limits = ReadLimits {
             buffer: self.bodies.response_buffer,
             idle: self.body_idle_timeout,
@@ -234,6 +231,15 @@ impl Forwarder {
             }
             Err(CutShort) => Attempt::Failed { failure: Failure::Truncated, transmission: Transmission::Sent },
         }
+    }
+
+    /// Takes from an answer's head what is not to wait for its body, and gives back how long the service asks to wait.
+    pub(super) fn note_head(&self, exchange: &mut Exchange, response: &Response<Incoming>) -> Option<Duration> {
+        self.metrics.upstream_response(exchange.record.account(), response.status());
+        exchange.observe(response.headers());
+        let hint = retry_after::hint(response.headers(), SystemTime::now());
+        exchange.hear(response.status(), hint);
+        hint
     }
 
     fn count(&self, exchange: &Exchange, attempt: &Attempt, class: Class) {
