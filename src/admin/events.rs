@@ -16,6 +16,7 @@ use tracing::debug;
 use super::Visitor;
 use super::body::PageBody;
 use super::page::{Page, Pages, page, text};
+use crate::metrics::Replay;
 
 /// One client's stream.
 struct Feed {
@@ -59,19 +60,13 @@ impl Pages {
         serde_json::to_vec(&self.status(address).without_uptime()).unwrap_or_default()
     }
 
-    /// Whether there are replays after that of number `seen`.
-    fn has_replays_after(&self, seen: u64) -> bool {
-        !self.context.metrics.replays_after(seen).is_empty()
-    }
-
-    /// How things stand with the replays after that of number `seen`, in one document or more, each with the number of its last replay.
-    fn events(&self, seen: u64, address: Option<SocketAddr>) -> Vec<(u64, String)> {
-        let replays = self.context.metrics.replays_after(seen);
+    /// How things stand with these `replays`, in one document or more, each with the number of its last replay, if it has any.
+    fn events(&self, replays: &[Arc<Replay>], address: Option<SocketAddr>) -> Vec<(Option<u64>, String)> {
         // One without replays where there are none.
         let portions = replays.chunks(PORTION).chain(replays.is_empty().then_some(&[][..]));
         let documents = portions.map(|portion| {
             let status = self.status(address).with(portion.to_vec());
-            (portion.last().map_or(seen, |replay| replay.number), serde_json::to_string(&status).unwrap_or_default())
+            (portion.last().map(|replay| replay.number), serde_json::to_string(&status).unwrap_or_default())
         });
         documents.collect()
     }
@@ -99,9 +94,10 @@ impl Feed {
                 _ = second.tick() => {}
             }
             let now = self.pages.stands(self.visitor.address);
-            if told.as_ref() != Some(&now) || self.pages.has_replays_after(self.seen) {
+            let replays = self.pages.context.metrics.replays_after(self.seen);
+            if told.as_ref() != Some(&now) || !replays.is_empty() {
                 told = Some(now);
-                going = self.tell().await;
+                going = self.tell(&replays).await;
                 spoke = Instant::now();
             } else if spoke.elapsed() >= KEEP_ALIVE {
                 going = self.send(": still here\n\n".into()).await;
@@ -111,8 +107,9 @@ impl Feed {
         drop(self.place);
     }
 
-    async fn tell(&mut self) -> Result<(), Ended> {
-        for (seen, json) in self.pages.events(self.seen, self.visitor.address) {
+    async fn tell(&mut self, replays: &[Arc<Replay>]) -> Result<(), Ended> {
+        for (last, json) in self.pages.events(replays, self.visitor.address) {
+            let seen = last.unwrap_or(self.seen);
             self.send(format!("id: {}-{seen}\ndata: {json}\n\n", self.pages.process()).into()).await?;
             self.seen = seen;
         }
