@@ -45,7 +45,7 @@ impl Runtimes<'_> {
         );
         let mut checks = Vec::new();
         match (python, other_python) {
-            (None, None) => checks.push(missing("python3")),
+            (None, None) => checks.push(Check::skip("python3", NOT_ON_PATH)),
             (Some((python, executable)), Some((other, same))) => {
                 checks.extend(python);
                 // Two names of one program, as in a virtual environment.
@@ -55,21 +55,18 @@ impl Runtimes<'_> {
             }
             (Some((python, _)), None) | (None, Some((python, _))) => checks.extend(python),
         }
-        checks.extend([node, java, go, curl, git].into_iter().flatten());
-        checks.push(self.dotnet());
+        checks.extend([node, java, go, curl, git, self.dotnet()].into_iter().flatten());
         checks
     }
 
     /// The checks of one Python, and which program it really is.
     async fn python(&self, name: &'static str) -> Option<(Vec<Check>, Option<String>)> {
-        let found = self.find(name);
-        let result = match found {
-            None => None,
-            Some(program) => Some(self.probe(name, &program, "probe.py", PYTHON, Client::Requests, &[]).await),
+        let Some(program) = self.find(name) else {
+            self.progress.inc(1);
+            return None;
         };
-        self.progress.inc(1);
-        let (trials, executable) = result?;
-        Some((trials.iter().map(|trial| trial.check(self.situation)).collect(), executable))
+        let (trials, executable) = self.probe(name, &program, "probe.py", PYTHON, Client::Requests, &[]).await;
+        Some((self.judge(&trials), executable))
     }
 
     async fn node(&self) -> Vec<Check> {
@@ -83,7 +80,7 @@ impl Runtimes<'_> {
             let known = trials.iter_mut().flat_map(|trial| [&mut trial.as_is, &mut trial.with_run]);
             known.filter(|outcome| !matches!(outcome, Outcome::Unclear(_))).for_each(|outcome| *outcome = Outcome::Direct);
         }
-        self.judge(trials)
+        self.judge(&trials)
     }
 
     async fn java(&self) -> Vec<Check> {
@@ -94,33 +91,27 @@ impl Runtimes<'_> {
             _ => false,
         };
         if trials.iter().any(no_compiler) {
-            self.progress.inc(1);
             let finding = "found, not tried: it has no compiler (a JRE, or older than 11), and the probe is a source file";
-            return vec![Check::skip("java", format!("{finding}; needs JAVA_TOOL_OPTIONS, which `run --` sets"))];
+            return self.skip("java", format!("{finding}; needs JAVA_TOOL_OPTIONS, which `run --` sets"));
         }
-        self.judge(trials)
+        self.judge(&trials)
     }
 
     async fn go(&self) -> Vec<Check> {
         let Some(program) = self.find("go") else { return self.absent("go") };
-        let built = self.build_go(&program).await;
-        let checks = match built {
+        let probe = match self.build_go(&program).await {
+            Ok(probe) => probe,
             Err(why) => {
-                vec![Check::skip("go", format!("found, not tried: {why}; needs SSL_CERT_FILE, which `run --` sets"))]
-            }
-            Ok(probe) => {
-                let command = || {
-                    let mut command = Command::new(&probe);
-                    command.args([&self.stage.host, &self.stage.url()]);
-                    command
-                };
-                let [as_is, with_run] = self.twice(command).await.map(|end| Attempt::read(end, Client::Go));
-                let trials = Trial::pair("go", &as_is, &with_run);
-                trials.iter().map(|trial| trial.check(self.situation)).collect()
+                return self.skip("go", format!("found, not tried: {why}; needs SSL_CERT_FILE, which `run --` sets"));
             }
         };
-        self.progress.inc(1);
-        checks
+        let command = || {
+            let mut command = Command::new(&probe);
+            command.args([&self.stage.host, &self.stage.url()]);
+            command
+        };
+        let [as_is, with_run] = self.twice(command).await.map(|end| Attempt::read(end, Client::Go));
+        self.judge(&Trial::pair("go", &as_is, &with_run))
     }
 
     /// Compiles the probe, with what is on this machine alone, in a folder that belongs to no module of the user's. What a compiler that is
@@ -150,14 +141,7 @@ impl Runtimes<'_> {
             command.args(["--resolve", &nowhere, "--header", "Authorization: Bearer doctor", &url]);
             command
         };
-        let ([as_is, with_run], version) = tokio::join!(self.twice(command), version(&program));
-        let trial = Trial {
-            client: Client::Curl,
-            name: format!("curl {version}").trim_end().to_owned(),
-            as_is: of_curl(as_is),
-            with_run: of_curl(with_run),
-        };
-        self.judge(vec![trial])
+        self.try_itself("curl", &program, Client::Curl, command, of_curl).await
     }
 
     async fn git(&self) -> Vec<Check> {
@@ -173,24 +157,28 @@ impl Runtimes<'_> {
             command.envs([("GIT_TERMINAL_PROMPT", "0"), ("GIT_ASKPASS", ""), ("SSH_ASKPASS", ""), ("LC_ALL", "C")]);
             command
         };
-        let ([as_is, with_run], version) = tokio::join!(self.twice(command), version(&program));
-        let trial = Trial {
-            client: Client::Git,
-            name: format!("git {version}").trim_end().to_owned(),
-            as_is: of_git(as_is),
-            with_run: of_git(with_run),
-        };
-        self.judge(vec![trial])
+        self.try_itself("git", &program, Client::Git, command, of_git).await
     }
 
-    fn dotnet(&self) -> Check {
-        self.progress.inc(1);
-        match self.find("dotnet") {
-            None => missing("dotnet"),
-            Some(_) => {
-                Check::skip("dotnet", "found, not tried; by its documentation it needs SSL_CERT_FILE, which `run --` sets")
-            }
+    fn dotnet(&self) -> Vec<Check> {
+        if self.find("dotnet").is_none() {
+            return self.absent("dotnet");
         }
+        self.skip("dotnet", "found, not tried; by its documentation it needs SSL_CERT_FILE, which `run --` sets")
+    }
+
+    /// Tries a program that is a client itself and needs no probe, twice; `outcome` reads what it left.
+    async fn try_itself(
+        &self,
+        name: &str,
+        program: &Path,
+        client: Client,
+        command: impl Fn() -> Command,
+        outcome: impl Fn(End) -> Outcome,
+    ) -> Vec<Check> {
+        let (ends, version) = tokio::join!(self.twice(command), version(program));
+        let [as_is, with_run] = ends.map(outcome);
+        self.judge(&[Trial { client, name: format!("{name} {version}").trim_end().to_owned(), as_is, with_run }])
     }
 
     /// Has a source file run by `program`, twice.
@@ -233,14 +221,18 @@ impl Runtimes<'_> {
         [as_is, with_run]
     }
 
-    fn judge(&self, trials: Vec<Trial>) -> Vec<Check> {
+    fn judge(&self, trials: &[Trial]) -> Vec<Check> {
         self.progress.inc(1);
         trials.iter().map(|trial| trial.check(self.situation)).collect()
     }
 
     fn absent(&self, name: &str) -> Vec<Check> {
+        self.skip(name, NOT_ON_PATH)
+    }
+
+    fn skip(&self, name: &str, finding: impl Into<String>) -> Vec<Check> {
         self.progress.inc(1);
-        vec![missing(name)]
+        vec![Check::skip(name, finding)]
     }
 
     fn find(&self, name: &str) -> Option<PathBuf> {
@@ -265,14 +257,12 @@ async fn version(program: &Path) -> String {
     output.stdout.split_whitespace().take(4).find(numbered).unwrap_or_default().to_owned()
 }
 
-fn missing(name: &str) -> Check {
-    Check::skip(name, "not on PATH")
-}
-
 fn unclear(label: &str, client: Client, why: &str) -> Trial {
     let outcome = Outcome::Unclear(why.to_owned());
     Trial { client, name: label.to_owned(), as_is: outcome.clone(), with_run: outcome }
 }
+
+const NOT_ON_PATH: &str = "not on PATH";
 
 const PYTHON: &str = include_str!("probes/probe.py");
 const NODE: &str = include_str!("probes/probe.js");
