@@ -21,6 +21,7 @@ use super::support::fixture::wire;
 use super::support::gate::Gate;
 use super::support::guard;
 use super::support::metric::assert_metric;
+use super::support::metric::sum;
 use super::support::origin::Origin;
 use super::support::pki::Authority;
 
@@ -86,6 +87,16 @@ impl Program {
 
     pub(super) async fn fetch(&self, path: &str) -> String {
         Client::connect(self.admin).await.request(&request("GET", path, "localhost", &[], "")).await.text()
+    }
+
+    /// Waits until the series of `name` that carry all of `labels` add up to `want` or more.
+    pub(super) async fn until(&self, name: &str, labels: &[(&str, &str)], want: f64) {
+        guard(&format!("{name}{labels:?} at {want}"), async {
+            while sum(&self.fetch("/metrics").await, name, labels) < want {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// The most memory it has had so far, in KiB; Linux only.

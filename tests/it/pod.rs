@@ -86,8 +86,8 @@ async fn a_pod_told_to_end_gets_every_answer_that_the_grace_allows_and_the_last_
     }
     // All have been sent: one is held, two wait.
     origin.wait_for_requests(3).await;
-    has_metric(&program, "batch_retry_proxy_attempts_total{class=\"throttled\"").await;
-    has_metric(&program, "batch_retry_proxy_attempts_total{class=\"transient\"").await;
+    program.until("batch_retry_proxy_attempts_total", &[("class", "throttled")], 1.0).await;
+    program.until("batch_retry_proxy_attempts_total", &[("class", "transient")], 1.0).await;
     program.signal("TERM").await;
     program.line("draining").await;
     gate.open();
@@ -166,7 +166,7 @@ impl UnderWay {
                 let mut client = Client::connect(program.proxy).await;
                 let connect = format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n");
                 client.send_raw(connect.as_bytes()).await.unwrap();
-                has_metric(program, "batch_retry_proxy_connections{kind=\"tunnel\"} 1").await;
+                program.until("batch_retry_proxy_connections", &[("kind", "tunnel")], 1.0).await;
                 (vec![client], Box::new(silent))
             }
             Self::Sent => {
@@ -188,15 +188,15 @@ impl UnderWay {
             Self::Waiting => {
                 origin.queue([error(500, "InternalError", &[])]);
                 let client = ask(origin, program).await;
-                has_metric(program, "batch_retry_proxy_attempts_total{class=\"transient\"").await;
+                program.until("batch_retry_proxy_attempts_total", &[("class", "transient")], 1.0).await;
                 (vec![client], Box::new(()))
             }
             Self::WaitingAtTheGate => {
                 origin.queue([error(429, "TooManyRequests", &[("Retry-After", "300")])]);
                 let refused = ask(origin, program).await;
-                has_metric(program, "batch_retry_proxy_throttle_gate_closed{account=\"testacct.westeurope\"} 1").await;
+                program.until("batch_retry_proxy_throttle_gate_closed", &[("account", "testacct.westeurope")], 1.0).await;
                 let held = ask(origin, program).await;
-                has_metric(program, "batch_retry_proxy_throttle_gate_waiting{account=\"testacct.westeurope\"} 1").await;
+                program.until("batch_retry_proxy_throttle_gate_waiting", &[("account", "testacct.westeurope")], 1.0).await;
                 (vec![refused, held], Box::new(()))
             }
         }
@@ -215,16 +215,6 @@ async fn ask(origin: &Origin, program: &Program) -> Client {
 async fn open(program: &Program) -> Client {
     let tunnel = Tunnel::open(program.proxy, &format!("{HOST}:443"), None).await;
     tunnel.tls(&program.fetch("/ca.pem").await, HOST, &[]).await.unwrap()
-}
-
-/// Waits until the metrics have a line that begins like this.
-async fn has_metric(program: &Program, beginning: &str) {
-    guard(beginning, async {
-        while !program.fetch("/metrics").await.lines().any(|line| line.starts_with(beginning)) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
 }
 
 /// What is waited for takes minutes, and so may the shutdown.

@@ -16,7 +16,7 @@ use super::command::Program;
 use super::support::client::{Client, Tunnel, request};
 use super::support::echo::EchoServer;
 use super::support::guard;
-use super::support::metric::{assert_metric, sum};
+use super::support::metric::assert_metric;
 
 /// What Kubernetes does to a mounted ConfigMap: `..data` is a link that is moved, the file is a link through it.
 #[tokio::test]
@@ -31,7 +31,7 @@ async fn a_config_map_that_is_swapped_is_taken_without_a_signal() {
     assert_eq!(shown["value"], "\"30s\"");
     assert_eq!(shown["origin"], format!("{} line 2", mount.file().display()));
     let metrics = program.fetch("/metrics").await;
-    assert_metric(&metrics, "batch_retry_proxy_config_reloads_total", &[], 1.0);
+    assert_metric(&metrics, RELOADS, &[], 1.0);
 }
 
 /// Unparsable, unknown and out of range: counted, told, and without effect; the next good file clears it.
@@ -59,7 +59,7 @@ async fn a_bad_file_changes_nothing_and_says_so_until_a_good_one_comes() {
     {
         fs::write(&file, text).unwrap();
         program.signal("HUP").await;
-        until(&program, &[("result", "failed")], count as f64 + 1.0).await;
+        program.until(RELOADS, &[("result", "failed")], count as f64 + 1.0).await;
         assert_eq!(setting(&program, "retry.deadline").await["value"], "\"40s\"", "{reason}");
         let page = program.fetch("/status").await;
         assert!(status(&page)["failed"]["reason"].as_str().unwrap().contains(reason), "{page}");
@@ -69,7 +69,7 @@ async fn a_bad_file_changes_nothing_and_says_so_until_a_good_one_comes() {
     }
     fs::write(&file, "# the same as before\nretry.deadline = \"40s\"\n").unwrap();
     program.signal("HUP").await;
-    until(&program, &[("result", "unchanged")], 1.0).await;
+    program.until(RELOADS, &[("result", "unchanged")], 1.0).await;
     let page = program.fetch("/status").await;
     assert!(status(&page)["failed"].is_null(), "{page}");
     assert_metric(&program.fetch("/metrics").await, "batch_retry_proxy_config_last_reload_successful", &[], 1.0);
@@ -82,12 +82,12 @@ async fn a_file_that_is_gone_is_no_news_at_once_and_a_failure_when_asked() {
     let mut program = Program::start(&["--config", mount.file().to_str().unwrap()]).await;
     fs::remove_file(mount.file()).unwrap();
     program.signal("HUP").await;
-    until(&program, &[("result", "failed")], 1.0).await;
+    program.until(RELOADS, &[("result", "failed")], 1.0).await;
     assert!(program.line("cannot be used").await.contains("cannot read"));
     mount.link();
     program.line("nothing to change").await;
     let metrics = program.fetch("/metrics").await;
-    assert_metric(&metrics, "batch_retry_proxy_config_reloads_total", &[("result", "failed")], 1.0);
+    assert_metric(&metrics, RELOADS, &[("result", "failed")], 1.0);
     assert_metric(&metrics, "batch_retry_proxy_config_last_reload_successful", &[], 1.0);
 }
 
@@ -148,7 +148,7 @@ async fn a_log_level_set_by_hand_stays_until_the_file_names_another() {
     {
         fs::write(&file, text).unwrap();
         program.signal("HUP").await;
-        until(&program, &[("result", "applied")], count).await;
+        program.until(RELOADS, &[("result", "applied")], count).await;
         guard("the level", async {
             while program.fetch("/log-level").await != want {
                 tokio::task::yield_now().await;
@@ -181,7 +181,7 @@ async fn a_hangup_without_a_file_that_can_be_read_again_says_so() {
     program.signal("HUP").await;
     program.line("there is no file").await;
     assert_eq!(program.fetch("/livez").await, "ok\n");
-    assert_metric(&program.fetch("/metrics").await, "batch_retry_proxy_config_reloads_total", &[], 0.0);
+    assert_metric(&program.fetch("/metrics").await, RELOADS, &[], 0.0);
     assert!(status(&program.fetch("/status").await)["file"].is_null());
 }
 
@@ -302,16 +302,6 @@ impl ConfigMap {
     }
 }
 
-/// Waits until so many reloads with these labels were counted.
-async fn until(program: &Program, labels: &[(&str, &str)], want: f64) {
-    guard(&format!("{want} reloads with {labels:?}"), async {
-        while sum(&program.fetch("/metrics").await, "batch_retry_proxy_config_reloads_total", labels) < want {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-}
-
 /// What `/config` says of a key.
 async fn setting(program: &Program, key: &str) -> Value {
     serde_json::from_str::<Value>(&program.fetch("/config").await).unwrap()[key].take()
@@ -321,6 +311,8 @@ async fn setting(program: &Program, key: &str) -> Value {
 fn status(page: &str) -> Value {
     serde_json::from_str::<Value>(page).unwrap()["config"].take()
 }
+
+const RELOADS: &str = "batch_retry_proxy_config_reloads_total";
 
 /// As Linux has it.
 #[cfg(target_os = "linux")]
