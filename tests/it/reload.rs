@@ -219,7 +219,7 @@ async fn hosts_that_the_authority_cannot_vouch_for_wait_for_a_restart() {
 }
 
 /// What `/status` says of the settings.
-fn status(page: &str) -> Value {
+pub(super) fn status(page: &str) -> Value {
     serde_json::from_str::<Value>(page).unwrap()["config"].take()
 }
 

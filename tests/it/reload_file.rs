@@ -8,11 +8,12 @@ use std::process::Stdio;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use super::command::Program;
+use super::reload::status;
 use super::support::client::{Client, Tunnel, request};
 use super::support::echo::EchoServer;
 use super::support::guard;
@@ -37,10 +38,7 @@ async fn a_config_map_that_is_swapped_is_taken_without_a_signal() {
 /// Unparsable, unknown and out of range: counted, told, and without effect; the next good file clears it.
 #[tokio::test]
 async fn a_bad_file_changes_nothing_and_says_so_until_a_good_one_comes() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("proxy.toml");
-    fs::write(&file, "retry.deadline = \"40s\"\n").unwrap();
-    let mut program = Program::start(&["--config", file.to_str().unwrap()]).await;
+    let (file, mut program) = started("retry.deadline = \"40s\"\n", &[]).await;
     let zeros = program.fetch("/metrics").await;
     for result in ["applied", "failed", "unchanged"] {
         assert!(zeros.contains(&format!("batch_retry_proxy_config_reloads_total{{result=\"{result}\"}} 0")), "{zeros}");
@@ -57,8 +55,7 @@ async fn a_bad_file_changes_nothing_and_says_so_until_a_good_one_comes() {
     .into_iter()
     .enumerate()
     {
-        fs::write(&file, text).unwrap();
-        program.signal("HUP").await;
+        reload(&program, &file, text).await;
         program.until(RELOADS, &[("result", "failed")], count as f64 + 1.0).await;
         assert_eq!(setting(&program, "retry.deadline").await["value"], "\"40s\"", "{reason}");
         let page = program.fetch("/status").await;
@@ -67,13 +64,12 @@ async fn a_bad_file_changes_nothing_and_says_so_until_a_good_one_comes() {
         program.line(reason).await;
         assert_metric(&program.fetch("/metrics").await, "batch_retry_proxy_config_last_reload_successful", &[], 0.0);
     }
-    fs::write(&file, "# the same as before\nretry.deadline = \"40s\"\n").unwrap();
-    program.signal("HUP").await;
+    reload(&program, &file, "# the same as before\nretry.deadline = \"40s\"\n").await;
     program.until(RELOADS, &[("result", "unchanged")], 1.0).await;
     let page = program.fetch("/status").await;
     assert!(status(&page)["failed"].is_null(), "{page}");
     assert_metric(&program.fetch("/metrics").await, "batch_retry_proxy_config_last_reload_successful", &[], 1.0);
-    assert_eq!(setting(&program, "retry.deadline").await["origin"], format!("{} line 2", file.display()));
+    assert_eq!(setting(&program, "retry.deadline").await["origin"], format!("{} line 2", file.path().display()));
 }
 
 #[tokio::test]
@@ -93,13 +89,9 @@ async fn a_file_that_is_gone_is_no_news_at_once_and_a_failure_when_asked() {
 
 #[tokio::test]
 async fn what_needs_a_restart_keeps_its_value_and_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("proxy.toml");
-    fs::write(&file, "").unwrap();
-    let mut program = Program::start(&["--config", file.to_str().unwrap()]).await;
+    let (file, mut program) = started("", &[]).await;
     let before = setting(&program, "ca.leaf_lifetime").await;
-    fs::write(&file, "ca.leaf_lifetime = \"2h\"\nlisten.max_connections = 7\nretry.deadline = \"30s\"\n").unwrap();
-    program.signal("HUP").await;
+    reload(&program, &file, "ca.leaf_lifetime = \"2h\"\nlisten.max_connections = 7\nretry.deadline = \"30s\"\n").await;
     program.line("settings reloaded").await;
     let warnings = program.stderr();
     for key in ["ca.leaf_lifetime", "listen.max_connections"] {
@@ -114,18 +106,13 @@ async fn what_needs_a_restart_keeps_its_value_and_is_named() {
         serde_json::json!(["listen.max_connections", "ca.leaf_lifetime"]),
         "{page}"
     );
-    assert!(status(&page)["file"].as_str() == file.to_str(), "{page}");
+    assert!(status(&page)["file"].as_str() == file.path().to_str(), "{page}");
 }
 
 #[tokio::test]
 async fn flags_and_set_keep_winning_over_the_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("proxy.toml");
-    fs::write(&file, "").unwrap();
-    let args = ["--config", file.to_str().unwrap(), "--set", "retry.deadline=40s", "--log-level", "info"];
-    let mut program = Program::start(&args).await;
-    fs::write(&file, "retry.deadline = \"30s\"\nretry.max_attempts = 3\nlog.level = \"off\"\n").unwrap();
-    program.signal("HUP").await;
+    let (file, mut program) = started("", &["--set", "retry.deadline=40s", "--log-level", "info"]).await;
+    reload(&program, &file, "retry.deadline = \"30s\"\nretry.max_attempts = 3\nlog.level = \"off\"\n").await;
     let line = program.line("settings reloaded").await;
     assert!(
         line.contains("retry.max_attempts") && !line.contains("retry.deadline") && !line.contains("log.level"),
@@ -137,17 +124,13 @@ async fn flags_and_set_keep_winning_over_the_file() {
 /// A reload for another reason leaves alone what somebody set by hand; a level in the file that changes wins.
 #[tokio::test]
 async fn a_log_level_set_by_hand_stays_until_the_file_names_another() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("proxy.toml");
-    fs::write(&file, "").unwrap();
-    let program = Program::start(&["--config", file.to_str().unwrap()]).await;
+    let (file, program) = started("", &[]).await;
     let put = request("PUT", "/log-level", "localhost", &[], "debug");
     assert_eq!(Client::connect(program.admin).await.request(&put).await.status, 200);
     for (count, text, want) in
         [(1.0, "retry.max_attempts = 3", "debug\n"), (2.0, "retry.max_attempts = 3\nlog.level = \"warn\"", "warn\n")]
     {
-        fs::write(&file, text).unwrap();
-        program.signal("HUP").await;
+        reload(&program, &file, text).await;
         program.until(RELOADS, &[("result", "applied")], count).await;
         guard("the level", async {
             while program.fetch("/log-level").await != want {
@@ -160,15 +143,11 @@ async fn a_log_level_set_by_hand_stays_until_the_file_names_another() {
 
 #[tokio::test]
 async fn the_grace_of_a_reload_counts_when_the_signal_comes() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("proxy.toml");
-    fs::write(&file, "shutdown.grace = \"10m\"\n").unwrap();
     let echo = EchoServer::start().await;
     let resolve = format!("upstream.resolve={{\"login.example:443\" = \"{}\"}}", echo.address());
-    let mut program = Program::start(&["--config", file.to_str().unwrap(), "--set", &resolve]).await;
+    let (file, mut program) = started("shutdown.grace = \"10m\"\n", &["--set", &resolve]).await;
     let _client = Tunnel::open(program.proxy, "login.example:443", None).await;
-    fs::write(&file, "shutdown.grace = \"0s\"\n").unwrap();
-    program.signal("HUP").await;
+    reload(&program, &file, "shutdown.grace = \"0s\"\n").await;
     program.line("settings reloaded").await;
     program.signal("TERM").await;
     assert_eq!(program.exit_code().await, Some(0));
@@ -302,14 +281,23 @@ impl ConfigMap {
     }
 }
 
+/// A program with a file of settings, which has this text, and with these further arguments.
+async fn started(text: &str, args: &[&str]) -> (NamedTempFile, Program) {
+    let file = NamedTempFile::with_suffix(".toml").unwrap();
+    fs::write(file.path(), text).unwrap();
+    let program = Program::start(&[&["--config", file.path().to_str().unwrap()], args].concat()).await;
+    (file, program)
+}
+
+/// Has it read the file again, which now has this text.
+async fn reload(program: &Program, file: &NamedTempFile, text: impl AsRef<[u8]>) {
+    fs::write(file.path(), text).unwrap();
+    program.signal("HUP").await;
+}
+
 /// What `/config` says of a key.
 async fn setting(program: &Program, key: &str) -> Value {
     serde_json::from_str::<Value>(&program.fetch("/config").await).unwrap()[key].take()
-}
-
-/// What `/status` says of the settings.
-fn status(page: &str) -> Value {
-    serde_json::from_str::<Value>(page).unwrap()["config"].take()
 }
 
 const RELOADS: &str = "batch_retry_proxy_config_reloads_total";
