@@ -17,13 +17,13 @@ NATIVE, ORDINARY = "sidecar", "sidecar-before-1.29"
 HARDENED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
 
-def job(command, variables=()):
+def job(command, variables):
     """A Job whose one container runs Python; the scripts of the tests lie in /scripts."""
     main = {
         "name": "main",
         "image": bases.PYTHON,
         "command": ["python", "-u", *command],
-        "env": [{"name": name, "value": value} for name, value in dict(variables).items()],
+        "env": [{"name": name, "value": value} for name, value in variables.items()],
         "securityContext": HARDENED,
         "volumeMounts": [{"name": "scripts", "mountPath": "/scripts", "readOnly": True}],
     }
@@ -60,6 +60,13 @@ def configured(objects, simulator, settings=""):
 def pod(kubelet, objects):
     [workload] = [found for found in objects if found["kind"] in ("Job", "CronJob")]
     return kubelet.pod(pod_spec(workload), objects)
+
+
+def started(kubelet, account, command, component=NATIVE):
+    """A pod of a Job that runs this command, which knows the account, behind a proxy that has the way to it."""
+    running = pod(kubelet, configured(rendered(job(command, account.variables), component), account))
+    running.start()
+    return running
 
 
 def answers(running):

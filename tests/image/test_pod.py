@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from sidecar import NATIVE, ORDINARY, PROXY, configured, job, pod, rendered
+from sidecar import NATIVE, ORDINARY, PROXY, started
 
 BOTH = pytest.mark.parametrize("component", [NATIVE, ORDINARY])
 
@@ -11,9 +11,7 @@ BOTH = pytest.mark.parametrize("component", [NATIVE, ORDINARY])
 @BOTH
 def test_the_batch_sdk_does_its_work_on_a_bad_day(kubelet, simulate, component):
     account = simulate("mixed")
-    workload = job(["/scripts/workload_15.py"], account.variables)
-    running = pod(kubelet, configured(rendered(workload, component), account))
-    running.start()
+    running = started(kubelet, account, ["/scripts/workload_15.py"], component)
     assert running.wait("main") == 0, running.logs("main")
     # Scraped from outside, where Prometheus is.
     assert running.metric("batch_retry_proxy_retries_total") > 0
@@ -26,15 +24,13 @@ def test_the_batch_sdk_does_its_work_on_a_bad_day(kubelet, simulate, component):
 
 @BOTH
 def test_the_other_containers_read_the_trust_files_and_not_the_key(kubelet, simulate, component):
-    running = pod(kubelet, configured(rendered(job(["/scripts/look_around.py"]), component), simulate("calm")))
-    running.start()
+    running = started(kubelet, simulate("calm"), ["/scripts/look_around.py"], component)
     assert running.wait("main") == 0, running.logs("main")
     found = json.loads(running.logs("main"))
     assert found == {"trust": ["bundle.pem", "ca.pem", "proxy.env", "truststore.p12"], "writable": False, "ca": False}
 
 
 def test_the_proxy_itself_is_reached_from_within_the_pod_only(kubelet, simulate):
-    running = pod(kubelet, configured(rendered(job(["/scripts/ask.py", "1"])), simulate("calm")))
-    running.start()
+    running = started(kubelet, simulate("calm"), ["/scripts/ask.py", "1"])
     assert running.get("/livez")[0] == 200
     assert running.get("/", port=3128)[0] == 0, "its port is open to other pods"

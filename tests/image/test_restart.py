@@ -6,13 +6,11 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from sidecar import PROXY, answers, configured, job, pod, rendered, until
+from sidecar import PROXY, answers, started, until
 
 
 def test_a_killed_sidecar_is_back_within_a_second_with_the_same_authority(kubelet, simulate):
-    account = simulate("calm")
-    running = pod(kubelet, configured(rendered(job(["/scripts/ask.py", "1000", "0.05"], account.variables)), account))
-    running.start()
+    running = started(kubelet, simulate("calm"), ["/scripts/ask.py", "1000", "0.05"])
     trust = running.volumes["batch-retry-proxy-trust"]
     before = (trust / "ca.pem").read_text()
     until(lambda: good(running) >= 1)
