@@ -11,7 +11,7 @@ import pytest
 import yaml
 from helm_python import Chart, HelmError, dependency_update, lint
 
-from tools import DEPLOY, ROOT, VERSIONS, helm, name, pod_spec, validate
+from tools import DEPLOY, RELEASE, ROOT, VERSIONS, helm, name, pod_spec, validate
 
 CHART = DEPLOY / "helm/batch-retry-proxy"
 PARENT = ROOT / "tests/deploy/charts/parent"
@@ -90,10 +90,9 @@ def test_every_way_to_use_it_is_clean_and_known_to_kubernetes(values):
 
 
 def test_its_version_is_the_program_s():
-    version = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    assert (chart["version"], chart["appVersion"]) == (version, version)
-    assert f"version: {version}\n" in (CHART / "README.md").read_text()
+    assert (chart["version"], chart["appVersion"]) == (RELEASE, RELEASE)
+    assert f"version: {RELEASE}\n" in (CHART / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -214,7 +213,7 @@ def test_helm_dependency_update_brings_all_of_it(parent):
     assert (PARENT / "../../../.." / folder).resolve() == CHART and f"file://../../../../{folder}" in file.read_text()
     file.write_text(file.read_text().replace("../../../..", str(ROOT)))
     dependency_update(str(chart), skip_refresh=True)
-    assert [archive.name for archive in (chart / "charts").iterdir()] == ["batch-retry-proxy-0.1.0.tgz"]
+    assert [archive.name for archive in (chart / "charts").iterdir()] == [f"batch-retry-proxy-{RELEASE}.tgz"]
     assert helm(chart, {"batch-retry-proxy": MONITORED}) == copied
 
 
@@ -271,9 +270,9 @@ def test_images_and_their_secrets_follow_the_values_and_global(parent):
     digest = "sha256:" + "0" * 64
     common = {"imageRegistry": "registry.example/", "imagePullSecrets": ["everyone", {"name": "own"}]}
     for values, image, secrets in (
-        ({}, "batch-retry-proxy:0.1.0", None),
+        ({}, f"batch-retry-proxy:{RELEASE}", None),
         ({"image": {"repository": "r.example/p", "tag": "1"}, "imagePullSecrets": [{"name": "own"}]}, "r.example/p:1", ["own"]),
-        ({"global": common, "imagePullSecrets": [{"name": "own"}]}, "registry.example/batch-retry-proxy:0.1.0", ["own", "everyone"]),
+        ({"global": common, "imagePullSecrets": [{"name": "own"}]}, f"registry.example/batch-retry-proxy:{RELEASE}", ["own", "everyone"]),
         ({"image": {"tag": "1", "digest": digest}}, f"batch-retry-proxy@{digest}", None),
     ):
         spec = pod_spec(workloads(helm(chart, {"batch-retry-proxy": values, "global": values.get("global", {})}))["whole"])
@@ -304,7 +303,7 @@ def test_new_settings_roll_the_pods_and_nothing_else_does(parent):
 def test_an_alias_is_found_and_one_of_two_can_be_chosen(parent):
     chart = parent("brp")
     spec = pod_spec(workloads(helm(chart, {"brp": {"image": {"repository": "r.example/proxy"}}}))["whole"])
-    assert spec["initContainers"][0]["image"] == "r.example/proxy:0.1.0"
+    assert spec["initContainers"][0]["image"] == f"r.example/proxy:{RELEASE}"
     assert spec["volumes"][-1]["configMap"]["name"] == "demo-brp"
 
 

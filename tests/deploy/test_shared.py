@@ -18,7 +18,7 @@ import yaml
 from helm_python import Chart
 
 from test_chart import BINARY, CHART, SHARED, VALUES, labels, only
-from tools import DEPLOY, ROOT, breaches, helm, kustomize, name, pod_spec, validate
+from tools import DEPLOY, RELEASE, ROOT, breaches, helm, kustomize, name, pod_spec, validate
 
 BASE = DEPLOY / "kubernetes/shared"
 HOST = "account.region.batch.azure.com"
@@ -181,7 +181,7 @@ def test_the_page_s_kustomization_lets_the_named_networks_in(tmp_path):
     documents = kustomize(tmp_path)
     [container] = pod_spec(only(documents, "Deployment"))["containers"]
     assert {"name": "BATCH_RETRY_PROXY__LISTEN__ALLOW", "value": '["10.244.0.0/16"]'} in container["env"]
-    assert container["image"] == "registry.example/batch-retry-proxy:0.1.0"
+    assert container["image"] == f"registry.example/batch-retry-proxy:{RELEASE}"
     assert {document["metadata"]["namespace"] for document in documents} == {"batch"}
 
 

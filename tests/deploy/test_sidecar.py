@@ -11,7 +11,7 @@ import urllib.request
 import pytest
 import yaml
 from proxy import BINARY, RUN, TRUST, exports, running, until
-from tools import ROOT, breaches, kustomization, kustomize, name, pod_spec, rendered, validate
+from tools import RELEASE, ROOT, breaches, kustomization, kustomize, name, pod_spec, rendered, validate
 
 NATIVE, ORDINARY = "sidecar", "sidecar-before-1.29"
 BOTH = pytest.mark.parametrize("component", [NATIVE, ORDINARY])
@@ -218,8 +218,15 @@ def test_new_settings_roll_the_pods(tmp_path):
 @BOTH
 def test_the_image_is_of_this_version(tmp_path, component):
     [job], _ = with_proxy(tmp_path, component, workload("Job"))
-    version = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
-    assert proxy_of(pod_spec(job))["image"] == f"batch-retry-proxy:{version}"
+    assert proxy_of(pod_spec(job))["image"] == f"batch-retry-proxy:{RELEASE}"
+
+
+def test_the_pages_name_the_image_of_this_version():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "deploy").rglob("*.md")]
+    found = {str(page.relative_to(ROOT)): set(re.findall(r"batch-retry-proxy:(\d+\.[\w.-]*\w)", page.read_text())) for page in pages}
+    named = {page: tags for page, tags in found.items() if tags}
+    assert named.keys() >= {"docs/kubernetes.md", "docs/kubernetes-shared.md", "CONTRIBUTING.md"}
+    assert named == dict.fromkeys(named, {RELEASE})
 
 
 def test_the_variants_differ_in_nothing_but_the_kind_of_sidecar(tmp_path):
@@ -280,7 +287,7 @@ def test_a_kustomization_of_the_guide_does_what_it_says(tmp_path, number):
     spec = pod_spec(found["Deployment"]) if "Deployment" in found else None
     match number:
         case 0:
-            assert spec["initContainers"][0]["image"] == "registry.example/batch-retry-proxy:0.1.0"
+            assert spec["initContainers"][0]["image"] == f"registry.example/batch-retry-proxy:{RELEASE}"
         case 1:
             assert tomllib.loads(settings["batch-retry-proxy.toml"]) == {"retry": {"deadline": "2m"}}
         case 2:
@@ -302,7 +309,7 @@ def test_a_kustomization_of_the_guide_does_what_it_says(tmp_path, number):
             usual = source["template"]["spec"]["containers"][0]["args"]
             assert spec["initContainers"][0]["args"] == [argument.replace("=0.0.0.0:", "=[::]:") for argument in usual] != usual
         case 6:
-            assert settings == {"image": "registry.example/batch-retry-proxy:0.1.0"}
+            assert settings == {"image": f"registry.example/batch-retry-proxy:{RELEASE}"}
 
 
 def listens(port):

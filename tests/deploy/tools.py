@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import kubernetes_validate
@@ -13,7 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 KUBECTL = Path(sys.executable).with_name("kubectl")
 
-# The oldest with native sidecars, and the newest that there are schemas for.
+# The version of the program, which image and chart have too.
+RELEASE = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+
+# Of Kubernetes: the oldest with native sidecars, and the newest that there are schemas for.
 VERSIONS = ("1.29", kubernetes_validate.latest_version())
 
 

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,7 @@ import bases
 from kubelet import Kubelet
 from podman import ROOT, STATE, Podman, Unavailable
 from simulator import Simulator
-
-VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+from tools import RELEASE
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +48,7 @@ def image(podman):
     """The project's image, built as a user would; or one in the store, for work on the tests."""
     if ready := os.environ.get("BATCH_TEST_IMAGE"):
         return ready
-    name = f"batch-retry-proxy:{VERSION}"
+    name = f"batch-retry-proxy:{RELEASE}"
     flags = "--pull=never --network=host"
     command = ["make", "image", "IMAGE_BUILDER=podman", f"IMAGE={name}", f"IMAGE_FLAGS={flags}"]
     with open(STATE / "build.log", "w+") as log:
@@ -65,7 +63,7 @@ def image(podman):
 @pytest.fixture
 def kubelet(podman, image):
     """Makes pods of rendered manifests, and removes them."""
-    kubelet = Kubelet(podman, {f"batch-retry-proxy:{VERSION}": image, bases.PYTHON: bases.PYTHON})
+    kubelet = Kubelet(podman, {f"batch-retry-proxy:{RELEASE}": image, bases.PYTHON: bases.PYTHON})
     yield kubelet
     kubelet.clean()
 

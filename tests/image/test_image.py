@@ -9,8 +9,8 @@ import time
 import urllib.request
 
 import pytest
-from conftest import VERSION
 from podman import ROOT
+from tools import RELEASE
 
 MEGABYTE = 1_000_000
 
@@ -69,16 +69,16 @@ def test_labels_tell_what_the_image_is_and_from_which_sources(config, revision):
     cargo = (ROOT / "Cargo.toml").read_text()
     assert f'description = "{labels.pop("description")}"' in cargo
     assert f'license = "{labels["licenses"]}"' in cargo
-    assert labels == {"title": "batch-retry-proxy", "licenses": "MIT", "version": VERSION, "revision": revision}, "the place of the sources is not known"
+    assert labels == {"title": "batch-retry-proxy", "licenses": "MIT", "version": RELEASE, "revision": revision}, "the place of the sources is not known"
 
 
 def test_the_program_knows_its_version_and_revision(podman, image, revision):
-    assert podman("run", "--rm", "--pull=never", image, "--version").stdout == f"batch-retry-proxy {VERSION} ({revision})\n"
+    assert podman("run", "--rm", "--pull=never", image, "--version").stdout == f"batch-retry-proxy {RELEASE} ({revision})\n"
 
 
 def test_metrics_tell_version_and_revision(podman, image, revision, proxy):
     text = proxy("serve", "--admin-listen", "0.0.0.0:9464").get("/metrics")
-    assert f'batch_retry_proxy_build_info{{revision="{revision}",version="{VERSION}"}} 1\n' in text
+    assert f'batch_retry_proxy_build_info{{revision="{revision}",version="{RELEASE}"}} 1\n' in text
 
 
 def test_the_health_check_is_true_of_a_running_proxy(podman, config, proxy):
