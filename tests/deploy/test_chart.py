@@ -434,6 +434,24 @@ def test_a_packaged_chart_carries_rules_and_dashboard(tmp_path):
 # === helm test ===
 
 
+@pytest.mark.parametrize(
+    ("values", "tests"),
+    [
+        ({}, {"settings", "sidecar"}),
+        (VALUES["ordinary"], {"settings"}),
+        ({"sidecar": {"enabled": False}}, {"settings"}),
+        (SHARED, {"settings", "shared"}),
+    ],
+    ids=["native", "ordinary", "disabled", "shared"],
+)
+def test_the_notes_promise_of_helm_test_what_its_pods_try(values, tests):
+    words = {"settings": "knows the settings", "sidecar": "a pod with the proxy starts and ends", "shared": "reaches the proxy's admin port"}
+    [notes] = [text for file, text in Chart.load(str(CHART)).render(values=values, name="demo").items() if file.endswith("NOTES.txt")]
+    promise = notes[notes.index("`helm test demo") :]
+    pods = [name(document) for document in helm(CHART, values) if document["kind"] == "Pod"]
+    assert {pod.rsplit("-", 1)[1] for pod in pods} == {test for test, text in words.items() if text in promise} == tests
+
+
 def test_its_tests_are_hooks_and_get_no_traffic():
     for values in ({}, SHARED):
         documents = helm(CHART, values)
