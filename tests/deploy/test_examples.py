@@ -10,12 +10,11 @@ from contextlib import contextmanager
 
 import pytest
 from proxy import BINARY, TRUST, ended, running, until
-from tools import DEPLOY, breaches, kustomize, name, pod_spec, validate
+from tools import DEPLOY, breaches, containers, job_pod, kustomize, name, validate
 
 EXAMPLES = DEPLOY / "kubernetes/examples"
 NAMES = ("cronjob", "nextflow", "python-job")
 EACH = pytest.mark.parametrize("example", NAMES)
-WORKLOADS = ("Job", "CronJob")
 
 
 def test_these_are_the_examples():
@@ -35,7 +34,7 @@ def test_an_example_is_valid_as_it_stands(example):
 
 @EACH
 def test_an_example_stays_within_pod_security_restricted(example):
-    [spec] = [pod_spec(document) for document in kustomize(EXAMPLES / example) if document["kind"] in WORKLOADS]
+    spec = job_pod(kustomize(EXAMPLES / example))
     assert breaches(spec) == []
     assert all(container["securityContext"]["readOnlyRootFilesystem"] for container in containers(spec))
 
@@ -44,7 +43,7 @@ def test_an_example_stays_within_pod_security_restricted(example):
 def test_an_example_has_what_it_mounts_and_reads_or_says_how_to_make_it(example):
     documents = kustomize(EXAMPLES / example)
     made = {name(document) for document in documents}
-    [spec] = [pod_spec(document) for document in documents if document["kind"] in WORKLOADS]
+    spec = job_pod(documents)
     mounts = {mount["name"] for container in containers(spec) for mount in container["volumeMounts"]}
     assert mounts == {volume["name"] for volume in spec["volumes"]}
     wanted = {f"ConfigMap/{volume['configMap']['name']}" for volume in spec["volumes"] if "configMap" in volume}
@@ -84,17 +83,13 @@ def test_java_learns_of_the_proxy_although_the_launcher_of_nextflow_drops_its_va
     launcher = tmp_path / "nextflow"
     launcher.write_text("#!/bin/bash\nunset JAVA_TOOL_OPTIONS\nexec java -XshowSettings:properties -version\n")
     launcher.chmod(0o755)
-    [spec] = [pod_spec(document) for document in kustomize(EXAMPLES / "nextflow") if document["kind"] in WORKLOADS]
+    spec = job_pod(kustomize(EXAMPLES / "nextflow"))
     [head] = [container for container in spec["containers"] if container["name"] == "nextflow"]
     environment = {variable["name"]: variable["value"] for variable in head["env"] if "value" in variable}
     environment["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
     printed = subprocess.run(head["command"], env=environment, capture_output=True, text=True, check=True).stderr
     assert "https.proxyHost = 127.0.0.1\n" in printed and "https.proxyPort = 3128\n" in printed
     assert f"javax.net.ssl.trustStore = {TRUST}/truststore.p12\n" in printed
-
-
-def containers(spec):
-    return spec.get("initContainers", []) + spec["containers"]
 
 
 @contextmanager
@@ -118,7 +113,7 @@ def account(folder):
 def pod(example, folder, simulated):
     """The example's pod on this machine: its proxy, and a function that runs one of its containers' commands and gives what was printed."""
     documents = kustomize(EXAMPLES / example)
-    [spec] = [pod_spec(document) for document in documents if document["kind"] in WORKLOADS]
+    spec = job_pod(documents)
     maps = {document["metadata"]["name"]: document["data"] for document in documents if document["kind"] == "ConfigMap"}
     volumes = {volume["name"]: maps.get(volume.get("configMap", {}).get("name"), {}) for volume in spec["volumes"]}
     [sidecar] = [container for container in spec["initContainers"] if container["name"] == "batch-retry-proxy"]

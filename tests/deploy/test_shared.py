@@ -18,7 +18,7 @@ import yaml
 from helm_python import Chart
 
 from test_chart import BINARY, CHART, SHARED, VALUES, labels, only
-from tools import DEPLOY, RELEASE, ROOT, breaches, helm, kustomize, name, pod_spec, validate
+from tools import DEPLOY, RELEASE, ROOT, breaches, containers, helm, kustomize, name, pod_spec, validate
 
 BASE = DEPLOY / "kubernetes/shared"
 HOST = "account.region.batch.azure.com"
@@ -65,7 +65,7 @@ def test_one_proxy_at_a_time_with_no_more_rights_than_it_needs():
         assert only(documents, "ServiceAccount")["automountServiceAccountToken"] is False
         spec = pod_spec(deployment)
         assert spec["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
-        assert all(container["securityContext"]["readOnlyRootFilesystem"] for container in spec["containers"] + spec.get("initContainers", []))
+        assert all(container["securityContext"]["readOnlyRootFilesystem"] for container in containers(spec))
 
 
 def test_only_labelled_clients_and_monitoring_get_in():

@@ -11,7 +11,7 @@ import urllib.request
 import pytest
 import yaml
 from proxy import BINARY, RUN, TRUST, exports, running, until
-from tools import RELEASE, ROOT, breaches, kustomization, kustomize, name, pod_spec, rendered, validate
+from tools import RELEASE, ROOT, breaches, containers, kustomization, kustomize, name, pod_spec, rendered, validate
 
 NATIVE, ORDINARY = "sidecar", "sidecar-before-1.29"
 BOTH = pytest.mark.parametrize("component", [NATIVE, ORDINARY])
@@ -70,12 +70,12 @@ def with_proxy(folder, component, *resources, **more):
 
 
 def proxy_of(spec):
-    [proxy] = [container for container in spec.get("initContainers", []) + spec["containers"] if container["name"] == PROXY]
+    [proxy] = [container for container in containers(spec) if container["name"] == PROXY]
     return proxy
 
 
 def others_of(spec):
-    return [container for container in spec.get("initContainers", []) + spec["containers"] if container["name"] != PROXY]
+    return [container for container in containers(spec) if container["name"] != PROXY]
 
 
 def values(container):

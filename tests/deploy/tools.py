@@ -78,6 +78,17 @@ def pod_spec(document):
             return spec["template"]["spec"]
 
 
+def job_pod(documents):
+    """The pod of the one Job or CronJob among them."""
+    [spec] = [pod_spec(document) for document in documents if document["kind"] in ("Job", "CronJob")]
+    return spec
+
+
+def containers(spec):
+    """All of a pod's, in the order in which they start."""
+    return spec.get("initContainers", []) + spec["containers"]
+
+
 VOLUMES = {"name", "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 
 
@@ -87,7 +98,7 @@ def breaches(spec):
     found = [f"pod: {field}" for field in ("hostNetwork", "hostPID", "hostIPC", "hostUsers") if spec.get(field)]
     found += [f"pod: volume {volume['name']}" for volume in spec.get("volumes", []) if not VOLUMES.issuperset(volume)]
     found += ["pod: sysctls"] if pod.get("sysctls") else []
-    for container in spec.get("initContainers", []) + spec["containers"]:
+    for container in containers(spec):
         own = container.get("securityContext", {})
         both = {**pod, **own}
         probes = [container.get(probe, {}).get("httpGet", {}) for probe in ("startupProbe", "livenessProbe", "readinessProbe")]

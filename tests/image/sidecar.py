@@ -8,7 +8,7 @@ from pathlib import Path
 import bases
 from podman import STATE
 from simulator import CA
-from tools import kustomization, kustomize, pod_spec
+from tools import job_pod, kustomization, kustomize
 
 WORKLOADS = Path(__file__).parent / "workloads"
 SDK = Path(__file__).resolve().parents[1] / "sdk"
@@ -48,18 +48,17 @@ def rendered(workload, component=NATIVE):
         return kustomize(kustomization(Path(folder), [workload, scripts()], component))
 
 
-def configured(objects, simulator, settings=""):
+def configured(objects, simulator):
     """The same with the way to the simulated account in the proxy's ConfigMap, and its certificate beside it."""
     [config] = [found for found in objects if found["kind"] == "ConfigMap" and found["metadata"]["name"].startswith(PROXY)]
     # The pod shall be the component's; only what a user writes into the ConfigMap differs.
-    config["data"][f"{PROXY}.toml"] += simulator.settings + settings
+    config["data"][f"{PROXY}.toml"] += simulator.settings
     config["data"][Path(CA).name] = simulator.ca
     return objects
 
 
 def pod(kubelet, objects):
-    [workload] = [found for found in objects if found["kind"] in ("Job", "CronJob")]
-    return kubelet.pod(pod_spec(workload), objects)
+    return kubelet.pod(job_pod(objects), objects)
 
 
 def started(kubelet, account, command, component=NATIVE):

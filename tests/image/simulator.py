@@ -27,7 +27,7 @@ class Simulator:
 
     @property
     def settings(self):
-        """The proxy's settings with which it reaches the account, where the certificate lies in `folder`."""
+        """The proxy's settings with which it reaches the account."""
         return f'[upstream]\nca_files = ["{CA}"]\nresolve = {{ "{self.host}:443" = "{self.address}" }}\n'
 
     @property
