@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import http.server
 import json
-import os
 import re
 import signal
 import socket
@@ -15,16 +14,14 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from pathlib import Path
 
 import yaml
 from azure.batch import BatchClient, models
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.exceptions import AzureError
 
-from tools import DEPLOY, ROOT
-
-BINARY = Path(os.environ.get("BATCH_RELEASE_BINARY", ROOT / "target/release/batch-retry-proxy"))
+from proxy import BINARY
+from tools import DEPLOY
 
 # What goes wrong: something of each kind, and some requests always. `every` leaves nothing to chance.
 SCENARIO = """

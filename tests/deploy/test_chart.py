@@ -1,7 +1,6 @@
 """The Helm chart: what it renders by itself, and what it puts into the pods of a chart that depends on it."""
 
 import json
-import os
 import shutil
 import subprocess
 import tarfile
@@ -11,11 +10,11 @@ import pytest
 import yaml
 from helm_python import Chart, HelmError, dependency_update, lint
 
+from proxy import BINARY
 from tools import DEPLOY, RELEASE, ROOT, VERSIONS, helm, name, pod_spec, validate
 
 CHART = DEPLOY / "helm/batch-retry-proxy"
 PARENT = ROOT / "tests/deploy/charts/parent"
-BINARY = os.environ["BATCH_RELEASE_BINARY"]
 # What every way to get a sidecar takes it from.
 SOURCE = yaml.safe_load((DEPLOY / "kubernetes/sidecar/pod/pod.yaml").read_text())["template"]["spec"]
 PROXY, OTHER = SOURCE["containers"]

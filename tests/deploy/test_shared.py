@@ -17,7 +17,8 @@ import pytest
 import yaml
 from helm_python import Chart
 
-from test_chart import BINARY, CHART, SHARED, VALUES, labels, only
+from proxy import BINARY
+from test_chart import CHART, OTHER, SHARED, VALUES, labels, only, variables
 from tools import DEPLOY, RELEASE, ROOT, breaches, containers, helm, kustomize, name, pod_spec, validate
 
 BASE = DEPLOY / "kubernetes/shared"
@@ -109,7 +110,7 @@ def test_the_authority_outlives_pod_and_release():
 
 def test_settings_of_one_s_own_win_over_the_shared_mode_s_defaults():
     def environment(values):
-        return {entry["name"]: entry["value"] for entry in pod_spec(only(helm(CHART, values), "Deployment"))["containers"][0]["env"]}
+        return variables(pod_spec(only(helm(CHART, values), "Deployment"))["containers"][0])
 
     fixed = {"BATCH_RETRY_PROXY_CONFIG": "/etc/batch-retry-proxy/batch-retry-proxy.toml", "BATCH_RETRY_PROXY__LISTEN__ALLOW": '["10.0.0.0/8"]'}
     defaults = {"BATCH_RETRY_PROXY__CA__LIFETIME": "3650d", "BATCH_RETRY_PROXY__FORWARD__ALLOW": '["none.invalid"]'}
@@ -130,17 +131,14 @@ def test_what_the_page_shows_for_clients_is_valid_and_goes_to_the_service():
         validate(pod)
         assert labels(pod)["batch-retry-proxy-client"] == "enabled"
     client = pods[0]["spec"]["containers"][0]
-    given = {entry["name"]: entry["value"] for entry in client["env"]}
-    [proxy] = yaml.safe_load_all((DEPLOY / "kubernetes/sidecar/pod/pod.yaml").read_text())
-    sidecar = {entry["name"]: entry["value"] for entry in proxy["template"]["spec"]["containers"][1]["env"]}
     [mount] = client["volumeMounts"]
     moved = {
         key: value.replace("/var/run/batch-retry-proxy/trust", mount["mountPath"])
         .replace("http://127.0.0.1:3128", "http://batch-retry-proxy.batch.svc:3128")
         .replace("proxyHost=127.0.0.1", "proxyHost=batch-retry-proxy.batch.svc")
-        for key, value in sidecar.items()
+        for key, value in variables(OTHER).items()
     }
-    assert given == moved
+    assert variables(client) == moved
 
 
 def test_what_the_page_s_init_container_fetches_is_the_proxy_s_own(tmp_path):
@@ -216,7 +214,7 @@ class Pod:
                 text = text.replace(there, str(place))
             return re.sub(r":(3128|9464)$", ":0", text)
 
-        self.environment = {entry["name"]: here(entry["value"]) for entry in container["env"]} | {"PATH": os.environ["PATH"]}
+        self.environment = {key: here(value) for key, value in variables(container).items()} | {"PATH": os.environ["PATH"]}
         self.environment["BATCH_RETRY_PROXY__LOG__FORMAT"] = "json"
         self.arguments = [here(argument) for argument in container["args"]]
 
