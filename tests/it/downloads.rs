@@ -62,7 +62,8 @@ async fn a_large_download_cut_five_times_arrives_whole_in_flat_memory() {
             assert_metric(&program.fetch("/metrics").await, "batch_retry_proxy_replay_memory_bytes", &[], 0.0);
         }
     }
-    let grown = program.peak_memory() - before;
+    // The kernel adds up its counts lazily: what has not grown may look like less.
+    let grown = program.peak_memory().saturating_sub(before);
     assert!(grown < 12 << 10, "{grown} KiB more");
 
     let sends: Vec<_> = origin.requests()[1..].iter().map(|request| request.bytes()).collect();

@@ -1,6 +1,8 @@
 //! What a request waits for before it is sent or answered: its turn at the account's gate, a backoff, a token.
 
+use std::future::ready;
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -55,19 +57,29 @@ impl Forwarder {
 
     /// Waits at the account's gate until a send is welcome.
     pub(in crate::proxy) async fn pass_gate(&self, exchange: &mut Exchange) -> Result<(), Refused> {
+        let throttle = exchange.throttle.clone();
         let by = |exchange: &Exchange| Instant::from_std(self.policy.send_by(&exchange.situation(&self.drain)));
         let begun = Instant::now();
-        let passed = tokio::select! {
-            passed = exchange.throttle.pass(exchange.caller, by(exchange)) => passed,
-            // When the process ends is known now.
-            () = self.drain.started() => exchange.throttle.pass(exchange.caller, by(exchange)).await,
+        let passed = {
+            let mut passing = pin!(throttle.pass(exchange.caller, by(exchange)));
+            tokio::select! {
+                biased;
+                // What is decided at once was no wait, however long a busy machine takes for it.
+                passed = &mut passing => return passed,
+                () = ready(()) => {}
+            }
+            tokio::select! {
+                passed = passing => Some(passed),
+                () = self.drain.started() => None,
+            }
         };
-        let waited = begun.elapsed();
-        // An open gate takes no time worth a record.
-        if waited >= Duration::from_millis(1) {
-            exchange.record.waited(WaitCause::Gate, waited);
-            self.metrics.wait(WaitCause::Gate, waited);
-        }
+        let passed = match passed {
+            Some(passed) => passed,
+            // When the process ends is known now. The place in the queue was given up.
+            None => throttle.pass(exchange.caller, by(exchange)).await,
+        };
+        exchange.record.waited(WaitCause::Gate, begun.elapsed());
+        self.metrics.wait(WaitCause::Gate, begun.elapsed());
         passed
     }
 
