@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,10 +29,7 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let service = service_fn(|request| {
-        let answered = handle(request);
-        async move { Ok::<_, Infallible>(answered.await) }
-    });
+    let service = service_fn(|request| answered(handle(request)));
     let io = TokioIo::new(Watched::new(stream, watch.clone()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -44,7 +41,7 @@ where
         .max_buf_size(BUFFER_LIMIT)
         .serve_connection(io, service)
         .with_upgrades();
-    drive(connection, |connection| connection.graceful_shutdown(), watch, drain).await
+    drive(Box::pin(connection), |connection| connection.graceful_shutdown(), watch, drain).await
 }
 
 /// The same for HTTP/2, for clients that offer nothing else.
@@ -56,26 +53,29 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let service = service_fn(|request| {
-        let answered = handle(request);
-        async move { Ok::<_, Infallible>(answered.await) }
-    });
+    let service = service_fn(|request| answered(handle(request)));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service);
-    drive(connection, |connection| connection.graceful_shutdown(), watch, drain).await
+    drive(Box::pin(connection), |connection| connection.graceful_shutdown(), watch, drain).await
+}
+
+/// A request being answered, apart: hyper keeps room for one in each connection, and moves it there.
+fn answered<F: Future>(answering: F) -> impl Future<Output = Result<F::Output, Infallible>> {
+    let answering = Box::pin(answering);
+    async { Ok(answering.await) }
 }
 
 /// Runs a connection to its end, and asks it to end once draining begins.
-async fn drive<C>(connection: C, end: impl Fn(Pin<&mut C>), watch: &Watch, drain: &Drain) -> ConnectionResult
+async fn drive<C>(mut connection: Pin<Box<C>>, end: impl Fn(Pin<&mut C>), watch: &Watch, drain: &Drain) -> ConnectionResult
 where
     C: Future<Output = Result<(), hyper::Error>>,
 {
-    let mut connection = pin!(connection);
     let mut drained = false;
     loop {
         tokio::select! {
+            biased;
             ended = connection.as_mut() => {
                 let Err(error) = ended else { return ConnectionResult::Completed };
                 debug!(%error, "client connection broke");
