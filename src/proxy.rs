@@ -221,9 +221,10 @@ async fn serve_conn(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, pl
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>, place: Place) -> Response<AnyBody> {
     let live = shared.live();
     match Route::of(request.method(), request.uri(), shared.reach, &live.route) {
-        Route::Forward(_) => {
+        Route::Forward(origin) => {
             let connection = shared.metrics.connection(ConnectionKind::Forward);
-            let (response, result) = absolute::forward(request, &live.forwarder.upstream, live.listen.idle_timeout).await;
+            let (response, result) =
+                absolute::forward(request, &origin, &live.forwarder.upstream, live.listen.idle_timeout).await;
             connection.end(result);
             response
         }

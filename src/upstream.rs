@@ -1,12 +1,15 @@
 //! The pooled client towards Batch, and errors that know whether anything was sent.
 //!
-//! One attempt in, one outcome out: this module never sends twice. Its pool is hyper-util's, whose own silent resending is switched off, so
-//! that every attempt is counted where it is decided, in [`crate::proxy`].
+//! One attempt in, one outcome out: this module never sends twice, so that every attempt is counted where it is decided, in [`crate::proxy`].
 
+mod answer;
 mod body;
 mod connect;
+mod connection;
 mod last_words;
+mod origin;
 mod pieces;
+mod pool;
 mod sips;
 
 use std::collections::HashMap;
@@ -18,20 +21,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response, Version};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
-use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http::header::HOST;
+use http::{HeaderValue, Request, Response, Version};
 use rustls::ClientConfig;
 use thiserror::Error;
 use tokio::time::error::Elapsed;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
+use self::answer::Lease;
+pub use self::answer::ResponseBody;
 pub use self::body::{RequestBody, Upload, UploadError, after_prefix};
+use self::connect::Connector;
 pub use self::connect::{ConnectError, Dialer, TLS_WRITE_LIMIT};
-use self::connect::{ConnectionUse, Connector};
+use self::connection::HttpConnection;
+pub use self::origin::Origin;
 pub use self::pieces::Pieces;
+use self::pool::Pool;
 pub use self::sips::Sips;
 use crate::retry::outcome::{Failure, Transmission};
 
@@ -53,7 +58,8 @@ pub struct UpstreamSettings {
 /// The client that all connections share.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    client: Client<Connector, RequestBody>,
+    connector: Connector,
+    pool: Pool,
 }
 
 /// Why an attempt got no answer's head.
@@ -72,27 +78,22 @@ pub struct SendError {
 impl Upstream {
     /// A client that dials through `dialer` and trusts what `tls` trusts.
     pub fn new(settings: &UpstreamSettings, dialer: Dialer, tls: Arc<ClientConfig>) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(settings.pool_idle_timeout)
-            .retry_canceled_requests(false)
-            .http1_preserve_header_case(true)
-            .http1_max_buf_size(BUFFER_LIMIT)
-            .build(Connector::new(dialer, tls, settings.connect_timeout));
-        Self { client }
+        let connector = Connector::new(dialer, tls, settings.connect_timeout);
+        Self { connector, pool: Pool::new(settings.pool_idle_timeout) }
     }
 
-    /// Sends the request once and waits for the head of its answer, for `limit` at most. The target is in absolute form; only path and query
-    /// are written.
+    /// Sends what `request` makes, whose target is path and query alone, once to `origin` and waits for the head of its answer, for `limit` at
+    /// most. It is made when there is a connection; a `Host` is added where there is none.
     ///
     /// # Errors
     /// [`SendError`] tells what failed and whether the request may have been carried out.
     pub async fn send(
         &self,
-        request: Request<RequestBody>,
+        origin: &Origin,
+        request: impl FnOnce() -> Request<RequestBody>,
         limit: Option<Duration>,
-    ) -> Result<Response<Incoming>, SendError> {
-        self.send_unless(request, limit, pending::<()>()).await
+    ) -> Result<Response<ResponseBody>, SendError> {
+        self.send_unless(origin, request, limit, pending::<()>()).await
     }
 
     /// The same, but takes the request back if `withdrawn` comes while it still waits for a connection: that ends as where the connection was
@@ -102,44 +103,61 @@ impl Upstream {
     /// As [`Self::send`].
     pub async fn send_unless(
         &self,
-        mut request: Request<RequestBody>,
+        origin: &Origin,
+        request: impl FnOnce() -> Request<RequestBody>,
         limit: Option<Duration>,
         withdrawn: impl Future,
-    ) -> Result<Response<Incoming>, SendError> {
-        *request.version_mut() = Version::HTTP_11;
-        let connection = capture_connection(&mut request);
-        let sending = unless(self.client.request(request), &connection, withdrawn);
-        let sent = match limit {
-            None => sending.await,
-            Some(limit) => match timeout(limit, sending).await {
-                Ok(sent) => sent,
-                // hyper-util names the connection before it writes to it.
-                Err(elapsed) => return Err(SendError::late(connection.connection_metadata().is_some(), elapsed)),
-            },
-        };
-        let Some(sent) = sent else { return Err(SendError::withdrawn()) };
-        let response = sent.map_err(SendError::from)?;
-        if let Some(connection) = response.extensions().get::<ConnectionUse>() {
-            connection.mark_used();
+    ) -> Result<Response<ResponseBody>, SendError> {
+        let ends = limit.map(|limit| Instant::now() + limit);
+        let taken = by(ends, self.connection(origin, withdrawn)).await;
+        let connection = taken.map_err(|elapsed| SendError::late(false, elapsed))??;
+        by(ends, self.exchange(connection, origin, request)).await.map_err(|elapsed| SendError::late(true, elapsed))?
+    }
+
+    async fn connection(&self, origin: &Origin, withdrawn: impl Future) -> Result<HttpConnection, SendError> {
+        let taking = pin!(self.pool.take(origin, || self.connector.clone().connect(origin.clone())));
+        tokio::select! {
+            biased;
+            _ = withdrawn => Err(SendError::withdrawn()),
+            taken = taking => taken.map_err(SendError::from),
         }
-        Ok(response)
+    }
+
+    /// Sends the request on this connection, which goes back to the pool when the answer was read to its end.
+    async fn exchange(
+        &self,
+        mut connection: HttpConnection,
+        origin: &Origin,
+        request: impl FnOnce() -> Request<RequestBody>,
+    ) -> Result<Response<ResponseBody>, SendError> {
+        let response = match connection.send(complete(request(), origin)).await {
+            Ok(response) => response,
+            Err(error) => {
+                return Err(SendError::broken(error.message().is_some(), connection.was_used(), error.into_error()));
+            }
+        };
+        let lease = Lease { connection, origin: origin.clone(), pool: self.pool.clone() };
+        Ok(response.map(|body| ResponseBody::new(body, lease)))
     }
 }
 
-/// Awaits `sending` unless `withdrawn` comes first and there is no connection yet.
-async fn unless<T>(sending: impl Future<Output = T>, connection: &CaptureConnection, withdrawn: impl Future) -> Option<T> {
-    let mut sending = pin!(sending);
-    tokio::select! {
-        biased;
-        _ = withdrawn => {
-            // hyper-util names the connection before it writes to it, and nothing happens while nobody polls.
-            if connection.connection_metadata().is_none() {
-                return None;
-            }
-        }
-        sent = &mut sending => return Some(sent),
+/// The request as HTTP/1.1 wants it.
+fn complete(mut request: Request<RequestBody>, origin: &Origin) -> Request<RequestBody> {
+    *request.version_mut() = Version::HTTP_11;
+    if !request.headers().contains_key(HOST)
+        && let Ok(host) = HeaderValue::try_from(origin.host_field())
+    {
+        request.headers_mut().insert(HOST, host);
     }
-    Some(sending.await)
+    request
+}
+
+/// Awaits `future`, until `ends` at most.
+async fn by<F: Future>(ends: Option<Instant>, future: F) -> Result<F::Output, Elapsed> {
+    match ends {
+        Some(ends) => timeout_at(ends, future).await,
+        None => Ok(future.await),
+    }
 }
 
 // === impl SendError ===
@@ -149,6 +167,22 @@ impl SendError {
     fn withdrawn() -> Self {
         let source = "the request was withdrawn".into();
         Self { failure: Failure::StaleConnection, transmission: Transmission::NotSent, source }
+    }
+
+    /// The connection failed. What is not recognised counts as sent.
+    fn broken(unwritten: bool, used: bool, error: hyper::Error) -> Self {
+        let (failure, transmission) = if unwritten {
+            // On a connection that never carried an answer, the service is what closed it, and taking another at once would be a busy loop.
+            let failure = if used { Failure::StaleConnection } else { Failure::ConnectionLost };
+            (failure, Transmission::NotSent)
+        } else if error.is_user() {
+            (Failure::RequestBody, Transmission::Unknown)
+        } else if error.is_parse() {
+            (Failure::ProtocolError, Transmission::Sent)
+        } else {
+            (Failure::ConnectionLost, Transmission::Unknown)
+        };
+        Self { failure, transmission, source: error.into() }
     }
 
     /// No answer in time, on a connection or while there was none yet.
@@ -162,43 +196,10 @@ impl SendError {
     }
 }
 
-impl From<legacy::Error> for SendError {
-    fn from(error: legacy::Error) -> Self {
-        let (failure, transmission) = judge(&error);
-        Self { failure, transmission, source: error.into() }
+impl From<ConnectError> for SendError {
+    fn from(error: ConnectError) -> Self {
+        Self { failure: error.failure(), transmission: Transmission::NotSent, source: error.into() }
     }
-}
-
-/// What failed, and whether the request may have left. Read from the types in the chain of causes; what is not recognised counts as sent.
-fn judge(error: &legacy::Error) -> (Failure, Transmission) {
-    if let Some(connect) = cause::<ConnectError>(error) {
-        return (connect.failure(), Transmission::NotSent);
-    }
-    if error.connect_info().is_none() {
-        // Lost between the handshake and the first request: every later error names its connection.
-        return (Failure::ConnectionLost, Transmission::NotSent);
-    }
-    let Some(cause) = cause::<hyper::Error>(error) else { return (Failure::ConnectionLost, Transmission::Unknown) };
-    if cause.is_canceled() {
-        // hyper hands a request back only if it never began to write it. On a connection that never carried an answer, the service is what
-        // closed it, and taking another at once would be a busy loop.
-        let stale = connection_use(error).is_some_and(|connection| connection.was_used());
-        let failure = if stale { Failure::StaleConnection } else { Failure::ConnectionLost };
-        return (failure, Transmission::NotSent);
-    }
-    if cause.is_user() {
-        return (Failure::RequestBody, Transmission::Unknown);
-    }
-    if cause.is_parse() {
-        return (Failure::ProtocolError, Transmission::Sent);
-    }
-    (Failure::ConnectionLost, Transmission::Unknown)
-}
-
-fn connection_use(error: &legacy::Error) -> Option<ConnectionUse> {
-    let mut extensions = http::Extensions::new();
-    error.connect_info()?.get_extras(&mut extensions);
-    extensions.remove::<ConnectionUse>()
 }
 
 /// The first error of type `E` in the chain of causes.
@@ -211,7 +212,3 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string);
     causes.collect::<Vec<_>>().join(": ")
 }
-
-/// The longest head of an answer, and what is queued at most before a connection takes more of a body. hyper's own limit is 400 KiB, which
-/// thousands of connections make much of.
-const BUFFER_LIMIT: usize = 16 * 1024;

@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Uri};
 use http_body::Body;
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
@@ -17,26 +17,30 @@ use super::error::{Trouble, plain};
 use super::headers::strip_hop_by_hop;
 use crate::metrics::labels::ConnectionResult;
 use crate::retry::outcome::Failure;
-use crate::upstream::{Pieces, RequestBody, Upload, Upstream};
+use crate::upstream::{Origin, Pieces, RequestBody, Upload, Upstream};
 
 /// A body of any origin.
 pub(super) type AnyBody = BoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
 
-/// Sends `request` to the host of its target and hands the answer back.
+/// Sends `request` to `origin`, which its target names, and hands the answer back.
 pub(super) async fn forward(
     mut request: Request<Incoming>,
+    origin: &Origin,
     upstream: &Upstream,
     client_idle: Duration,
 ) -> (Response<AnyBody>, ConnectionResult) {
     let version = request.version();
     strip_hop_by_hop(request.headers_mut());
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    head.uri = head.uri.into_parts().path_and_query.map_or_else(Uri::default, Uri::from);
     // A pooled connection may turn out to be dead before anything was written: what has no body can take another one.
     let spare = body.is_end_stream().then(|| Request::from_parts(head.clone(), RequestBody::empty()));
     let rest = Upload::new(body, client_idle);
     let request = Request::from_parts(head, RequestBody::Streamed { prefix: Pieces::default(), rest, turn: None });
-    let sent = match (upstream.send(request, None).await, spare) {
-        (Err(error), Some(spare)) if error.failure == Failure::StaleConnection => upstream.send(spare, None).await,
+    let sent = match (upstream.send(origin, || request, None).await, spare) {
+        (Err(error), Some(spare)) if error.failure == Failure::StaleConnection => {
+            upstream.send(origin, || spare, None).await
+        }
         (sent, _) => sent,
     };
     let (mut response, result) = match sent {

@@ -12,7 +12,6 @@ use http::response::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde::de::IgnoredAny;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
@@ -25,13 +24,13 @@ use super::stream::{AnswerBody, Stream};
 use crate::batch::coding::Coding;
 use crate::batch::fault;
 use crate::metrics::labels::{Fate, UnheldReason};
-use crate::upstream::Pieces;
+use crate::upstream::{Pieces, ResponseBody};
 
 /// An answer as far as it was read.
 #[derive(Debug)]
 pub(super) enum Answer {
     /// Larger than the buffer, or a file that takes its time: the rest comes as it comes.
-    Streaming { head: Parts, prefix: VecDeque<Bytes>, rest: Incoming },
+    Streaming { head: Parts, prefix: VecDeque<Bytes>, rest: ResponseBody },
     /// All of it.
     Whole { head: Parts, data: Pieces, trailers: Option<HeaderMap> },
 }
@@ -60,7 +59,7 @@ impl Answer {
     /// # Errors
     /// The body broke off, paused for too long, or is JSON that does not end.
     pub(super) async fn read(
-        response: Response<Incoming>,
+        response: Response<ResponseBody>,
         method: &Method,
         limits: ReadLimits,
         memory: &Memory,
@@ -140,7 +139,7 @@ impl Answer {
         fault::code(&data.start(fault::PREFIX_LIMIT), encoding)
     }
 
-    fn streaming(head: Parts, kept: Kept, next: Bytes, rest: Incoming) -> Self {
+    fn streaming(head: Parts, kept: Kept, next: Bytes, rest: ResponseBody) -> Self {
         let mut prefix = kept.into_pieces();
         prefix.push(next);
         Self::Streaming { head, prefix: prefix.into_inner(), rest }
@@ -154,7 +153,7 @@ impl Answer {
     }
 
     /// The answer for the client. Its record ends now, or with the stream.
-    pub(super) fn into_response(self, forwarder: &Forwarder, exchange: Exchange, fate: Fate) -> Response<AnswerBody> {
+    pub(super) fn into_response(self, forwarder: &Forwarder, exchange: Box<Exchange>, fate: Fate) -> Response<AnswerBody> {
         match self {
             Self::Whole { head, data, trailers } => {
                 exchange.record.finish(fate);

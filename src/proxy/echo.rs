@@ -34,7 +34,7 @@ impl Forwarder {
     /// Ends a request whose answer may be an echo.
     pub(super) async fn settle(
         &self,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
         attempt: Attempt,
         resolution: Resolution,
         class: Class,
@@ -58,7 +58,7 @@ impl Forwarder {
     /// Hands over what is an echo for sure.
     fn hand_over_echo(
         &self,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
         answer: Answer,
         made_of: EchoResolution,
         target: &Target,
@@ -70,7 +70,7 @@ impl Forwarder {
     }
 
     /// Hands the answer over as it is, marked.
-    fn pass(&self, mut exchange: Exchange, attempt: Attempt, class: Class, target: &Target) -> Response<AnswerBody> {
+    fn pass(&self, mut exchange: Box<Exchange>, attempt: Attempt, class: Class, target: &Target) -> Response<AnswerBody> {
         if let Attempt::Answered { answer, .. } = &attempt {
             exchange.log_echo(EchoResolution::Passed, answer.head());
         }
@@ -81,7 +81,7 @@ impl Forwarder {
     /// Judges the results of addtaskcollection, where tasks of the request may have been made by an earlier send.
     async fn settle_collection(
         &self,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
         attempt: Attempt,
         creates: Creates,
         class: Class,
@@ -141,7 +141,8 @@ impl Forwarder {
             let limit = self.policy.lookup_limit(&situation);
             let deadline = Instant::now() + limit;
             let request = exchange.template.read(target)?;
-            match self.send(&exchange.throttle, request, Replayable::Held, Some(limit)).await {
+            match self.send(&exchange.throttle, exchange.template.origin(), || request, Replayable::Held, Some(limit)).await
+            {
                 Ok(response) => break (response, situation, deadline),
                 // Nothing left: this is not the one look that there is.
                 Err(failed) if failed.met_stale_connection() && !stale => stale = true,

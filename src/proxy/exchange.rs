@@ -63,7 +63,7 @@ pub(super) enum Attempt {
 // === impl Exchange ===
 
 impl Exchange {
-    /// A request whose body is read and whose last answer is due at `deadline`.
+    /// A request whose body is read and whose last answer is due at `deadline`. Apart, because it is handed on from one to the next.
     pub(super) fn begin(
         template: Template,
         subject: Subject,
@@ -71,11 +71,11 @@ impl Exchange {
         endpoint: &Endpoint,
         deadline: Instant,
         record: Record,
-    ) -> Self {
+    ) -> Box<Self> {
         let fresh_until = fresh_until(&template);
         let throttle = endpoint.throttle.clone();
         let caller = throttle.arrive(&subject, template.path(), endpoint.client);
-        Self {
+        Box::new(Self {
             template,
             subject,
             body,
@@ -93,7 +93,7 @@ impl Exchange {
             lags_until: None,
             failed: None,
             answered: None,
-        }
+        })
     }
 
     /// It is the client's own repeat of one that was given up and left this.
@@ -159,8 +159,11 @@ impl Exchange {
         }
     }
 
-    /// An answer with this head came.
+    /// An answer with this head came. When that was by the service's clock is asked of creates only.
     pub(super) fn observe(&mut self, headers: &HeaderMap) {
+        if !self.subject.creates() && !self.subject.creates_collection() {
+            return;
+        }
         let date = headers.get(DATE).and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
         if let Some(date) = date {
             self.window.observe(date, self.first_sent.elapsed());

@@ -39,7 +39,7 @@ use crate::retry::policy::{Decision, Replayable, RetryPolicy, server_timeout};
 use crate::retry::retry_after;
 use crate::retry::subject::Subject;
 use crate::shutdown::Drain;
-use crate::upstream::{RequestBody, Upstream};
+use crate::upstream::{Origin, RequestBody, ResponseBody, Upstream};
 
 /// Sends the requests of opened connections on.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub(super) struct Forwarder {
 pub(super) struct Endpoint {
     /// The host and port of the CONNECT.
     pub(super) target: Target,
+    /// The same, as connections are known by.
+    pub(super) origin: Origin,
     /// What the account is called in metrics.
     pub(super) account: Account,
     /// What all requests to the account share.
@@ -122,7 +124,7 @@ impl Forwarder {
         let (parts, body) = request.into_parts();
         let subject = Subject::of(&parts.method, parts.uri.path());
         let record = Record::begin(self.metrics.clone(), endpoint.account.clone(), &subject);
-        let template = match Template::new(parts, &endpoint.target) {
+        let template = match Template::new(parts, &endpoint.target, &endpoint.origin) {
             Ok(template) => template,
             Err(invalid) => return refuse(invalid.into(), Fate::Permanent, &endpoint.target, record),
         };
@@ -144,10 +146,10 @@ impl Forwarder {
         self.replay(exchange, &endpoint.target).await
     }
 
-    /// The loop. The account's gate is passed before every send.
-    async fn replay(&self, mut exchange: Exchange, target: &Target) -> Response<AnswerBody> {
+    /// The loop. The account's gate is passed before every send. What few requests come to is apart, as each would keep room for it.
+    async fn replay(&self, mut exchange: Box<Exchange>, target: &Target) -> Response<AnswerBody> {
         if let Err(refused) = self.pass_gate(&mut exchange).await {
-            return self.refuse_unsent(exchange, &refused, target).await;
+            return Box::pin(self.refuse_unsent(exchange, &refused, target)).await;
         }
         loop {
             let attempt = self.attempt(&mut exchange).await;
@@ -161,16 +163,16 @@ impl Forwarder {
                     return self.deliver(exchange, attempt, verdict.class, target);
                 }
                 Decision::Echo(resolution) => {
-                    return self.settle(exchange, attempt, resolution, verdict.class, target).await;
+                    return Box::pin(self.settle(exchange, attempt, resolution, verdict.class, target)).await;
                 }
                 Decision::Stop(reason) => Some(reason),
                 Decision::Replay { after, cause } => {
                     exchange.log_replay(&attempt, verdict.class, after);
-                    self.wait_to_replay(&mut exchange, after, cause, verdict.class).await.break_value()
+                    Box::pin(self.wait_to_replay(&mut exchange, after, cause, verdict.class)).await.break_value()
                 }
             };
             if let Some(reason) = stop {
-                return self.give_up(exchange, attempt, reason, verdict.class, target).await;
+                return Box::pin(self.give_up(exchange, attempt, reason, verdict.class, target)).await;
             }
             if let Some(reason) = attempt.retry_reason(verdict.class) {
                 exchange.record.replays(reason);
@@ -183,9 +185,10 @@ impl Forwarder {
     async fn attempt(&self, exchange: &mut Exchange) -> Attempt {
         let limit = self.policy.attempt_limit(&exchange.situation(&self.drain), server_timeout(exchange.template.query()));
         let held = exchange.body.replayable();
-        let request = exchange.template.request(exchange.body.next());
         exchange.sending();
-        let attempt = match self.send(&exchange.throttle, request, held, limit).await {
+        let Exchange { template, body, throttle, .. } = exchange;
+        let sent = self.send(throttle, template.origin(), || template.request(body.next()), held, limit).await;
+        let attempt = match sent {
             Ok(response) => self.read(exchange, response).await,
             Err(failed) => failed,
         };
@@ -200,10 +203,11 @@ impl Forwarder {
     pub(super) async fn send(
         &self,
         throttle: &Throttle,
-        request: Request<RequestBody>,
+        origin: &Origin,
+        request: impl FnOnce() -> Request<RequestBody>,
         body: Replayable,
         limit: Option<Duration>,
-    ) -> Result<Response<Incoming>, Attempt> {
+    ) -> Result<Response<ResponseBody>, Attempt> {
         let closing = async {
             match body {
                 Replayable::Held => throttle.closing().await,
@@ -211,13 +215,13 @@ impl Forwarder {
                 Replayable::Streamed => std::future::pending().await,
             }
         };
-        self.upstream.send_unless(request, limit, closing).await.map_err(|error| {
+        self.upstream.send_unless(origin, request, limit, closing).await.map_err(|error| {
             debug!(%error, "attempt failed");
             Attempt::Failed { failure: error.failure, transmission: error.transmission }
         })
     }
 
-    async fn read(&self, exchange: &mut Exchange, response: Response<Incoming>) -> Attempt {
+    async fn read(&self, exchange: &mut Exchange, response: Response<ResponseBody>) -> Attempt {
         let hint = self.note_head(exchange, &response);
         let limits = ReadLimits {
             buffer: self.bodies.response_buffer,
@@ -234,10 +238,12 @@ impl Forwarder {
     }
 
     /// Takes from an answer's head what is not to wait for its body, and gives back how long the service asks to wait.
-    pub(super) fn note_head(&self, exchange: &mut Exchange, response: &Response<Incoming>) -> Option<Duration> {
+    pub(super) fn note_head(&self, exchange: &mut Exchange, response: &Response<ResponseBody>) -> Option<Duration> {
         self.metrics.upstream_response(exchange.record.account(), response.status());
         exchange.observe(response.headers());
-        let hint = retry_after::hint(response.headers(), SystemTime::now());
+        // A success asks for nothing.
+        let hint =
+            if response.status().is_success() { None } else { retry_after::hint(response.headers(), SystemTime::now()) };
         exchange.hear(response.status(), hint);
         hint
     }

@@ -105,7 +105,11 @@ async fn serve(shared: &Shared, stream: TlsStream<Prefixed>, target: Target, run
     };
     let account = shared.metrics.account(target.host());
     let throttle = shared.throttles.of(target.host(), &account);
-    let endpoint = Endpoint { account, target, throttle, client: stream.get_ref().0.client() };
+    let Some(origin) = target.origin() else {
+        warn!(destination = %target, "the host of a CONNECT can be written in no URL");
+        return ConnectionResult::Failed;
+    };
+    let endpoint = Endpoint { account, target, origin, throttle, client: stream.get_ref().0.client() };
     let asked = Arc::new(AtomicBool::new(false));
     let handle = {
         let (endpoint, watch, asked) = (endpoint.clone(), watch.clone(), asked.clone());

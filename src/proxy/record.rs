@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::template::Template;
@@ -110,11 +111,15 @@ impl Record {
     }
 
     /// The value of `Proxy-Status` (RFC 9209); `error` is one of its types, where the proxy itself answers.
-    pub(super) fn proxy_status(&self, fate: Fate, error: Option<&str>) -> String {
+    pub(super) fn proxy_status(&self, fate: Fate, error: Option<&str>) -> HeaderValue {
+        if fate == Fate::FirstTry && error.is_none() && self.attempts == 1 && self.waited.is_zero() && self.echo.is_none() {
+            return USUAL_STATUS;
+        }
         let error = error.map(|error| format!("; error={error}")).unwrap_or_default();
         let echo = self.echo.map(|echo| format!("; echo={}", echo.as_str())).unwrap_or_default();
         let (attempts, fate, waited) = (self.attempts, fate.as_str(), self.waited.as_secs_f64());
-        format!("batch-retry-proxy{error}; attempts={attempts}; fate={fate}; waited={waited:.1}{echo}")
+        let status = format!("batch-retry-proxy{error}; attempts={attempts}; fate={fate}; waited={waited:.1}{echo}");
+        HeaderValue::try_from(status).unwrap_or(USUAL_STATUS)
     }
 
     pub(super) fn account(&self) -> &Account {
@@ -161,5 +166,31 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.end(Fate::ClientGone);
+    }
+}
+
+/// What nearly every answer says: not put together each time.
+const USUAL_STATUS: HeaderValue = HeaderValue::from_static("batch-retry-proxy; attempts=1; fate=first_try; waited=0.0");
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::metrics::BuildInfo;
+
+    #[test]
+    fn the_usual_status_reads_as_one_that_was_put_together() {
+        let metrics = Metrics::new(BuildInfo { version: "0", revision: "0" });
+        let subject = Subject::of(&Method::GET, "/jobs");
+        let mut record = Record::begin(metrics.clone(), metrics.account("acct.x.batch.azure.com"), &subject);
+        record.attempted();
+        assert_eq!(record.proxy_status(Fate::FirstTry, None), USUAL_STATUS);
+        // Nobody sees a wait this short.
+        record.waited(WaitCause::Gate, Duration::from_nanos(1));
+        assert_eq!(record.proxy_status(Fate::FirstTry, None), USUAL_STATUS);
+        record.attempted();
+        let want = "batch-retry-proxy; error=x; attempts=2; fate=exhausted; waited=0.0";
+        assert_eq!(record.proxy_status(Fate::Exhausted, Some("x")), want);
     }
 }

@@ -119,11 +119,10 @@ impl RepeatKey {
             return None;
         }
         let mut context = Context::new(&SHA256);
-        let uri = template.uri();
         for part in [
             template.method().as_str().as_bytes(),
-            uri.authority().map(|authority| authority.as_str().as_bytes()).unwrap_or_default(),
-            uri.path_and_query().map(|target| target.as_str().as_bytes()).unwrap_or_default(),
+            template.origin().authority().as_str().as_bytes(),
+            template.target().as_bytes(),
             authorization,
             id.map(|id| id.as_bytes()).unwrap_or_default(),
         ] {
@@ -159,7 +158,8 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        Template::new(request.body(()).unwrap().into_parts().0, &Target::new("acct.example", 443)).unwrap()
+        let target = Target::new("acct.example", 443);
+        Template::new(request.body(()).unwrap().into_parts().0, &target, &target.origin().unwrap()).unwrap()
     }
 
     fn given_up() -> GivenUp {

@@ -2,17 +2,17 @@
 
 use std::fmt;
 
-use http::uri::Scheme;
 use http::{Method, Uri};
 
 use super::RouteSettings;
 use crate::batch::endpoint::HostPattern;
+use crate::upstream::Origin;
 
 /// What becomes of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route {
     /// A plain-http request in absolute form: sent on once.
-    Forward(Target),
+    Forward(Origin),
     /// A CONNECT to a host that is opened.
     Intercept(Target),
     /// Nothing is done.
@@ -66,17 +66,14 @@ impl Route {
             }
             return Self::tunnel(target, reach, settings);
         }
-        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
+        if uri.authority().is_none() {
             return Self::Reject(Rejection::NotAProxyRequest);
-        };
-        if *scheme != Scheme::HTTP {
-            return Self::Reject(Rejection::Scheme);
         }
-        let target = Target::new(authority.host(), authority.port_u16().unwrap_or(80));
-        if !named(&settings.forward_allow, target.host()) {
-            return Self::Reject(Rejection::ForwardHost);
+        match Origin::of(uri).filter(|origin| !origin.is_secure()) {
+            None => Self::Reject(Rejection::Scheme),
+            Some(origin) if named(&settings.forward_allow, origin.host()) => Self::Forward(origin),
+            Some(_) => Self::Reject(Rejection::ForwardHost),
         }
-        Self::Forward(target)
     }
 
     /// A tunnel to `target`, if the settings allow one.
@@ -115,6 +112,11 @@ impl Target {
         let userinfo = authority.as_str().contains('@');
         let port = authority.port_u16().filter(|port| *port != 0)?;
         (!userinfo && !authority.host().is_empty()).then(|| Self::new(authority.host(), port))
+    }
+
+    /// Where TLS connections to it lead; `None` where it can be written in no URL.
+    pub(super) fn origin(&self) -> Option<Origin> {
+        self.to_string().parse().ok().map(Origin::https)
     }
 
     /// The host in lower case, an IPv6 address without brackets.
@@ -159,6 +161,10 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
+    fn plain(target: &str) -> Origin {
+        Origin::of(&target.parse().unwrap()).unwrap()
+    }
+
     fn settings() -> RouteSettings {
         RouteSettings {
             intercept: HostSet::new(patterns(&["*.*.batch.azure.com"]), patterns(&["*.service.batch.azure.com"])),
@@ -191,8 +197,8 @@ mod tests {
             ("CONNECT", "login.example", Route::Reject(Rejection::ConnectTarget)),
             ("CONNECT", "login.example:0", Route::Reject(Rejection::ConnectTarget)),
             ("CONNECT", "user@login.example:443", Route::Reject(Rejection::ConnectTarget)),
-            ("GET", "http://169.254.169.254/metadata", Route::Forward(Target::new("169.254.169.254", 80))),
-            ("GET", "http://host.example:8080/", Route::Forward(Target::new("host.example", 8080))),
+            ("GET", "http://169.254.169.254/metadata", Route::Forward(plain("http://169.254.169.254"))),
+            ("GET", "http://host.example:8080/", Route::Forward(plain("http://host.example:8080"))),
             ("GET", "https://host.example/", Route::Reject(Rejection::Scheme)),
             ("GET", "/metrics", Route::Reject(Rejection::NotAProxyRequest)),
             ("OPTIONS", "*", Route::Reject(Rejection::NotAProxyRequest)),
@@ -220,7 +226,7 @@ mod tests {
         for (method, target, want) in [
             ("CONNECT", "login.example:443", Route::Tunnel(Target::new("login.example", 443))),
             ("CONNECT", "other.example:443", Route::Reject(Rejection::TunnelHost)),
-            ("GET", "http://169.254.169.254/", Route::Forward(Target::new("169.254.169.254", 80))),
+            ("GET", "http://169.254.169.254/", Route::Forward(plain("http://169.254.169.254"))),
             ("GET", "http://other.example/", Route::Reject(Rejection::ForwardHost)),
         ] {
             assert_eq!(route(method, target, Reach::Loopback, &settings), want, "{method} {target}");

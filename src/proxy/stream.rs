@@ -11,12 +11,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::answer::CutShort;
 use super::forward::download::{Continued, Download, Repair};
-use crate::upstream::{Pieces, after_prefix};
+use crate::upstream::{Pieces, ResponseBody, after_prefix};
 
 /// What the client's connection writes.
 #[derive(Debug)]
@@ -39,7 +38,7 @@ pub(super) struct Stream {
 /// Where a stream stands.
 enum State {
     Broken(Repair),
-    Flowing { download: Box<Download>, rest: Incoming },
+    Flowing { download: Box<Download>, rest: ResponseBody },
     Over,
 }
 
@@ -94,7 +93,7 @@ impl Body for AnswerBody {
 
 impl Stream {
     /// Delivers what was read so far and then the rest.
-    pub(super) fn new(prefix: VecDeque<Bytes>, rest: Incoming, download: Box<Download>) -> Self {
+    pub(super) fn new(prefix: VecDeque<Bytes>, rest: ResponseBody, download: Box<Download>) -> Self {
         let read = prefix.iter().map(|piece| piece.len() as u64).sum();
         let owed = after_prefix(read, &rest.size_hint()).exact();
         let timer = Box::pin(sleep(download.idle()));

@@ -8,12 +8,14 @@ use thiserror::Error;
 
 use super::headers::strip_hop_by_hop;
 use super::route::Target;
-use crate::upstream::RequestBody;
+use crate::upstream::{Origin, RequestBody};
 
 /// What every attempt of a request has in common.
 #[derive(Clone, Debug)]
 pub(super) struct Template {
     method: Method,
+    origin: Origin,
+    /// Path and query.
     uri: Uri,
     headers: HeaderMap,
     /// Carries the spelling of the header names from hyper's server to its client.
@@ -34,11 +36,11 @@ pub(super) enum InvalidRequest {
 // === impl Template ===
 
 impl Template {
-    /// The request of `parts`, to be sent to `target` over TLS.
+    /// The request of `parts`, which came for `target`, to be sent to `origin`.
     ///
     /// # Errors
     /// The request belongs to another host, or is none that a server could be sent.
-    pub(super) fn new(parts: Parts, target: &Target) -> Result<Self, InvalidRequest> {
+    pub(super) fn new(parts: Parts, target: &Target, origin: &Origin) -> Result<Self, InvalidRequest> {
         let Parts { method, uri, version, mut headers, extensions, .. } = parts;
         if method == Method::CONNECT {
             return Err(InvalidRequest::Connect);
@@ -52,14 +54,13 @@ impl Template {
             from_http_2(&mut headers, authority);
         }
         strip_hop_by_hop(&mut headers);
-        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let uri = Uri::builder()
-            .scheme("https")
-            .authority(target.to_string())
-            .path_and_query(path)
-            .build()
-            .map_err(|_| InvalidRequest::Target)?;
-        Ok(Self { method, uri, headers, extensions })
+        let uri = match uri.into_parts().path_and_query {
+            // What follows the authority of a CONNECT or `OPTIONS *` is no path.
+            Some(path) if path.as_str().starts_with(['/', '*']) => Uri::from(path),
+            Some(_) => return Err(InvalidRequest::Target),
+            None => Uri::from_static("/"),
+        };
+        Ok(Self { method, origin: origin.clone(), uri, headers, extensions })
     }
 
     /// The request of one attempt.
@@ -74,8 +75,7 @@ impl Template {
 
     /// A read in the client's name of something else on the same account. Only for a credential that is no signature over the request.
     pub(super) fn read(&self, target: &str) -> Option<Request<RequestBody>> {
-        let mut parts = self.uri.clone().into_parts();
-        parts.path_and_query = Some(target.parse().ok()?);
+        let target: PathAndQuery = target.parse().ok()?;
         let mut headers = HeaderMap::new();
         for name in [HOST, USER_AGENT, AUTHORIZATION] {
             if let Some(value) = self.headers.get(&name) {
@@ -84,7 +84,7 @@ impl Template {
         }
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let mut request = Request::new(RequestBody::empty());
-        *request.uri_mut() = Uri::from_parts(parts).ok()?;
+        *request.uri_mut() = Uri::from(target);
         *request.headers_mut() = headers;
         Some(request)
     }
@@ -94,8 +94,14 @@ impl Template {
         self.headers.get("client-request-id").or_else(|| self.headers.get("x-ms-client-request-id"))
     }
 
-    pub(super) fn uri(&self) -> &Uri {
-        &self.uri
+    /// Where it is sent.
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Path and query, as they are written.
+    pub(super) fn target(&self) -> &str {
+        self.uri.path_and_query().map_or("/", PathAndQuery::as_str)
     }
 
     pub(super) fn path(&self) -> &str {
@@ -149,8 +155,9 @@ mod tests {
         Target::new("acct.example", 443)
     }
 
-    fn parts(request: http::request::Builder) -> Parts {
-        request.body(()).unwrap().into_parts().0
+    fn template(request: http::request::Builder) -> Result<Template, InvalidRequest> {
+        let target = target();
+        Template::new(request.body(()).unwrap().into_parts().0, &target, &target.origin().unwrap())
     }
 
     #[test]
@@ -158,7 +165,7 @@ mod tests {
         for path in
             ["/", "/jobs?$filter=state%20eq%20'x'&%24select=id", "/a%2fb/../c?x=%7e&y=a+b;", "/files/wd%5Cstdout.txt?"]
         {
-            let template = Template::new(parts(Request::get(path).header("host", "acct.example")), &target()).unwrap();
+            let template = template(Request::get(path).header("host", "acct.example")).unwrap();
             let sent = template.request(RequestBody::empty());
             assert_eq!(sent.uri().path_and_query().unwrap().as_str(), path);
         }
@@ -173,14 +180,14 @@ mod tests {
             (Request::get("/").header("host", "acct.example:8443"), InvalidRequest::OtherHost),
             (Request::connect("acct.example:443"), InvalidRequest::Connect),
         ] {
-            assert_eq!(Template::new(parts(request), &target()).unwrap_err(), want);
+            assert_eq!(template(request).unwrap_err(), want);
         }
         for request in [
             Request::get("/"),
             Request::get("https://ACCT.example:443/"),
             Request::get("/").header("host", "acct.example:443"),
         ] {
-            assert!(Template::new(parts(request), &target()).is_ok());
+            assert!(template(request).is_ok());
         }
     }
 
@@ -191,7 +198,7 @@ mod tests {
             .header("cookie", "a=1")
             .header("accept", "*/*")
             .header("cookie", "b=2");
-        let template = Template::new(parts(request), &target()).unwrap();
+        let template = template(request).unwrap();
         let fields: Vec<_> =
             template.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         assert_eq!(fields, [("host", "acct.example"), ("accept", "*/*"), ("cookie", "a=1; b=2")]);

@@ -7,14 +7,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -26,7 +25,9 @@ use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use super::UpstreamSettings;
+use super::connection::HttpConnection;
 use super::last_words::LastWords;
+use super::origin::Origin;
 use super::sips::Sips;
 use crate::retry::outcome::Failure;
 
@@ -58,12 +59,8 @@ pub(super) struct Connector {
 /// A connection of either kind.
 pub(super) enum UpstreamStream {
     Plain(TokioIo<TcpStream>),
-    Tls(Box<TokioIo<LastWords<Sips<TlsStream<TcpStream>>>>>, ConnectionUse),
+    Tls(Box<TokioIo<LastWords<Sips<TlsStream<TcpStream>>>>>),
 }
-
-/// Whether a connection has carried an answer: travels with it through hyper's pool.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ConnectionUse(Arc<AtomicBool>);
 
 /// DNS as the system does it.
 #[derive(Clone, Debug)]
@@ -124,12 +121,22 @@ impl Connector {
         Self { dialer, tls, connect_timeout }
     }
 
-    async fn connect(self, target: Uri) -> Result<UpstreamStream, ConnectError> {
-        let host = target.host().unwrap_or_default();
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let https = target.scheme_str() == Some("https");
-        let port = target.port_u16().unwrap_or(if https { 443 } else { 80 });
-        if !https {
+    /// A connection to `origin`.
+    ///
+    /// # Errors
+    /// [`ConnectError`] names the target and what failed.
+    pub(super) async fn connect(self, origin: Origin) -> Result<HttpConnection, ConnectError> {
+        let stream = self.open(&origin).await?;
+        HttpConnection::new(stream).await.map_err(|error| ConnectError {
+            failure: Failure::ConnectFailed,
+            target: origin.authority().to_string(),
+            source: error.into(),
+        })
+    }
+
+    async fn open(&self, origin: &Origin) -> Result<UpstreamStream, ConnectError> {
+        let (host, port) = (origin.host(), origin.port());
+        if !origin.is_secure() {
             return Ok(UpstreamStream::Plain(TokioIo::new(self.dialer.dial(host, port).await?)));
         }
         let fail = |failure, source| ConnectError { failure, target: format!("{host}:{port}"), source };
@@ -145,44 +152,19 @@ impl Connector {
             tls.map_err(|error| fail(tls_failure(&error), error.into()))
         });
         match connected.await {
-            Ok(stream) => {
-                Ok(UpstreamStream::Tls(Box::new(TokioIo::new(LastWords::new(Sips::new(stream?)))), ConnectionUse::default()))
-            }
+            Ok(stream) => Ok(UpstreamStream::Tls(Box::new(TokioIo::new(LastWords::new(Sips::new(stream?)))))),
             Err(elapsed) => Err(fail(Failure::ConnectTimeout, elapsed.into())),
         }
     }
 }
 
-impl Service<Uri> for Connector {
-    type Response = UpstreamStream;
-    type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<UpstreamStream, ConnectError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, target: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(target))
-    }
-}
-
 // === impl UpstreamStream ===
-
-impl Connection for UpstreamStream {
-    fn connected(&self) -> Connected {
-        match self {
-            Self::Plain(_) => Connected::new(),
-            Self::Tls(_, used) => Connected::new().extra(used.clone()),
-        }
-    }
-}
 
 impl Read for UpstreamStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream, _) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
         }
     }
 }
@@ -191,48 +173,36 @@ impl Write for UpstreamStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream, _) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream, _) => Pin::new(stream.as_mut()).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream, _) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream, _) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(stream, _) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
         }
-    }
-}
-
-// === impl ConnectionUse ===
-
-impl ConnectionUse {
-    pub(super) fn mark_used(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn was_used(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -13,7 +13,6 @@ use bytes::Bytes;
 use http::response::Parts;
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 use twox_hash::XxHash3_128;
@@ -27,10 +26,11 @@ use crate::retry::classify::Class;
 use crate::retry::outcome::{Failure, Transmission};
 use crate::retry::policy::{Decision, Replayable, Situation, Verdict, server_timeout};
 use crate::retry::resume::{Content, Tries};
+use crate::upstream::ResponseBody;
 
 /// An answer on its way to the client, and what it takes to continue it.
 pub(in crate::proxy) struct Download {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     fate: Fate,
     idle: Duration,
     source: Option<Source>,
@@ -55,14 +55,14 @@ pub(in crate::proxy) struct Continued {
     pub(in crate::proxy) download: Box<Download>,
     /// The first of the new bytes.
     pub(in crate::proxy) piece: Bytes,
-    pub(in crate::proxy) rest: Incoming,
+    pub(in crate::proxy) rest: ResponseBody,
 }
 
 /// What sending again brought.
 #[expect(clippy::large_enum_variant, reason = "a repair has one at a time")]
 enum Again {
     Attempt(Attempt),
-    Continues { piece: Bytes, rest: Incoming },
+    Continues { piece: Bytes, rest: ResponseBody },
     Other,
 }
 
@@ -70,7 +70,7 @@ enum Again {
 
 impl Download {
     /// The answer to `exchange` with this head is about to be delivered.
-    pub(in crate::proxy) fn begin(forwarder: &Forwarder, mut exchange: Exchange, head: &Parts, fate: Fate) -> Self {
+    pub(in crate::proxy) fn begin(forwarder: &Forwarder, mut exchange: Box<Exchange>, head: &Parts, fate: Fate) -> Self {
         let content = Content::of(head.status, &head.headers);
         let resumable = content.is_resumable(exchange.template.method(), &exchange.subject, exchange.body.replayable());
         let source = resumable.then(|| Source {
@@ -127,7 +127,7 @@ impl Download {
         source.broke(&mut self.exchange);
         let mut attempt = cut_short();
         let mut verdict = source.judge(&self.exchange, &attempt);
-        let Exchange { record, template, .. } = &mut self.exchange;
+        let Exchange { record, template, .. } = &mut *self.exchange;
         record.breaks_off(template, verdict.class, &attempt.to_string());
         loop {
             if let Err(reason) = self.wait(&source, &attempt, verdict).await {
@@ -168,7 +168,7 @@ impl Download {
                 source.forwarder.wait_to_replay(&mut self.exchange, after, cause, verdict.class).await.break_value()
             }
         };
-        let Exchange { record, template, .. } = &mut self.exchange;
+        let Exchange { record, template, .. } = &mut *self.exchange;
         if let Some(reason) = stop {
             record.stops(template, reason);
             return Err(reason.as_str());
@@ -231,8 +231,9 @@ impl Source {
         let limit = self.forwarder.policy.attempt_limit(&at, server_timeout(exchange.template.query()));
         // The last attempt has an end too: a client in the middle of a download may have no patience that ever does.
         let limit = limit.unwrap_or(self.forwarder.body_idle_timeout);
-        let request = exchange.template.request(exchange.body.next());
-        let again = match self.forwarder.send(&exchange.throttle, request, Replayable::Held, Some(limit)).await {
+        let Exchange { template, body, throttle, .. } = &mut *exchange;
+        let request = || template.request(body.next());
+        let again = match self.forwarder.send(throttle, template.origin(), request, Replayable::Held, Some(limit)).await {
             Ok(response) if response.status() == StatusCode::OK => {
                 self.forwarder.metrics.upstream_response(exchange.record.account(), response.status());
                 self.skip(response).await
@@ -255,7 +256,7 @@ impl Source {
     }
 
     /// Reads what the client has and holds none of it.
-    async fn skip(&self, response: Response<Incoming>) -> Again {
+    async fn skip(&self, response: Response<ResponseBody>) -> Again {
         let (head, mut rest) = response.into_parts();
         if !self.content.may_go_on_in(&Content::of(head.status, &head.headers), self.delivered) {
             return Again::Other;

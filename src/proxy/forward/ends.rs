@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use http::Response;
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderName;
 use tracing::info;
 use uuid::Uuid;
 
@@ -28,7 +28,7 @@ impl Forwarder {
     /// The answer to a request that could not wait until its account opens: in the service's own words, with the time left.
     pub(super) async fn refuse_unsent(
         &self,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
         refused: &Refused,
         target: &Target,
     ) -> Response<AnswerBody> {
@@ -41,7 +41,7 @@ impl Forwarder {
     /// Hands the attempt's answer over.
     pub(in crate::proxy) fn deliver(
         &self,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         attempt: Attempt,
         class: Class,
         target: &Target,
@@ -65,7 +65,7 @@ impl Forwarder {
     /// given for safe operations only.
     pub(super) async fn give_up(
         &self,
-        mut exchange: Exchange,
+        mut exchange: Box<Exchange>,
         attempt: Attempt,
         reason: StopReason,
         class: Class,
@@ -121,10 +121,10 @@ impl Forwarder {
         }
     }
 
-    pub(in crate::proxy) fn hand_over(&self, answer: Answer, fate: Fate, exchange: Exchange) -> Response<AnswerBody> {
+    pub(in crate::proxy) fn hand_over(&self, answer: Answer, fate: Fate, exchange: Box<Exchange>) -> Response<AnswerBody> {
         let status = exchange.record.proxy_status(fate, None);
         let mut response = answer.into_response(self, exchange, fate);
-        append_proxy_status(&mut response, &status);
+        response.headers_mut().append(PROXY_STATUS, status);
         response
     }
 }
@@ -142,15 +142,9 @@ pub(super) fn refuse(trouble: Trouble, fate: Fate, target: &Target, record: Reco
         "answered by the proxy itself"
     );
     let mut response = trouble.batch_answer(target.host(), &id, &now).map(AnswerBody::whole);
-    append_proxy_status(&mut response, &status);
+    response.headers_mut().append(PROXY_STATUS, status);
     record.finish(fate);
     response
-}
-
-fn append_proxy_status(response: &mut Response<AnswerBody>, status: &str) {
-    if let Ok(value) = HeaderValue::from_str(status) {
-        response.headers_mut().append(PROXY_STATUS, value);
-    }
 }
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
