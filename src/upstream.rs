@@ -10,6 +10,7 @@ mod last_words;
 mod origin;
 mod pieces;
 mod pool;
+mod read_ahead;
 mod sips;
 
 use std::collections::HashMap;
@@ -37,6 +38,7 @@ use self::connection::HttpConnection;
 pub use self::origin::Origin;
 pub use self::pieces::Pieces;
 use self::pool::Pool;
+pub use self::read_ahead::{Bulk, ReadAhead};
 pub use self::sips::Sips;
 use crate::retry::outcome::{Failure, Transmission};
 

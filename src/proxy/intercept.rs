@@ -18,7 +18,7 @@ use super::{Shared, tunnel};
 use crate::metrics::labels::{ConnectionKind, ConnectionResult, LeafResult, Side};
 use crate::tls::handshake::{ClientRuntime, HandshakeFailure};
 use crate::tls::leaf::Issued;
-use crate::upstream::{Sips, TLS_WRITE_LIMIT};
+use crate::upstream::{ReadAhead, Sips, TLS_WRITE_LIMIT};
 
 /// Serves what comes through an accepted CONNECT.
 pub(super) async fn run(shared: &Shared, client: Prefixed, target: Target, runtime: ClientRuntime) {
@@ -78,7 +78,8 @@ async fn open(shared: &Shared, client: Prefixed, target: Target, runtime: Client
             return;
         }
     };
-    let accepting = TlsAcceptor::from(config).accept_with(client, |tls| tls.set_buffer_limit(Some(TLS_WRITE_LIMIT)));
+    let accepting =
+        TlsAcceptor::from(config).accept_with(ReadAhead::new(client), |tls| tls.set_buffer_limit(Some(TLS_WRITE_LIMIT)));
     let failure = match timeout(header_timeout, accepting).await {
         // Apart, so that the many quiet connections do not keep room for the handshake.
         Ok(Ok(stream)) => return connection.end(Box::pin(serve(shared, stream, target, runtime)).await),
@@ -97,7 +98,12 @@ async fn open(shared: &Shared, client: Prefixed, target: Target, runtime: Client
     }
 }
 
-async fn serve(shared: &Shared, stream: TlsStream<Prefixed>, target: Target, runtime: ClientRuntime) -> ConnectionResult {
+async fn serve(
+    shared: &Shared,
+    stream: TlsStream<ReadAhead<Prefixed>>,
+    target: Target,
+    runtime: ClientRuntime,
+) -> ConnectionResult {
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let watch = {
         let live = shared.live();
@@ -109,7 +115,7 @@ async fn serve(shared: &Shared, stream: TlsStream<Prefixed>, target: Target, run
         warn!(destination = %target, "the host of a CONNECT can be written in no URL");
         return ConnectionResult::Failed;
     };
-    let endpoint = Endpoint { account, target, origin, throttle, client: stream.get_ref().0.client() };
+    let endpoint = Endpoint { account, target, origin, throttle, client: stream.get_ref().0.get_ref().client() };
     let asked = Arc::new(AtomicBool::new(false));
     let handle = {
         let (endpoint, watch, asked) = (endpoint.clone(), watch.clone(), asked.clone());

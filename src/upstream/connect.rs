@@ -28,6 +28,7 @@ use super::UpstreamSettings;
 use super::connection::HttpConnection;
 use super::last_words::LastWords;
 use super::origin::Origin;
+use super::read_ahead::ReadAhead;
 use super::sips::Sips;
 use crate::retry::outcome::Failure;
 
@@ -59,7 +60,7 @@ pub(super) struct Connector {
 /// A connection of either kind.
 pub(super) enum UpstreamStream {
     Plain(TokioIo<TcpStream>),
-    Tls(Box<TokioIo<LastWords<Sips<TlsStream<TcpStream>>>>>),
+    Tls(Box<TokioIo<LastWords<Sips<TlsStream<ReadAhead<TcpStream>>>>>>),
 }
 
 /// DNS as the system does it.
@@ -147,7 +148,7 @@ impl Connector {
         let connected = timeout(self.connect_timeout, async {
             let tcp = self.dialer.dial(host, port).await?;
             let tls = TlsConnector::from(self.tls.clone())
-                .connect_with(name, tcp, |tls| tls.set_buffer_limit(Some(TLS_WRITE_LIMIT)))
+                .connect_with(name, ReadAhead::new(tcp), |tls| tls.set_buffer_limit(Some(TLS_WRITE_LIMIT)))
                 .await;
             tls.map_err(|error| fail(tls_failure(&error), error.into()))
         });

@@ -1,7 +1,8 @@
 //! A stream that is read in small parts.
 //!
 //! hyper doubles its read buffer when a read fills it, and what it reads stays in that buffer until it is passed on. Reads that never fill
-//! the first 8 KiB keep it at that, whatever is allowed for a head, which is a third of what thousands of connections under load need.
+//! the first 8 KiB keep it at that, whatever is allowed for a head, which is a third of what thousands of connections under load need. One of the
+//! few that read ahead, see [`super::read_ahead`], gives all there is.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,7 +10,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
-/// Gives less than 8 KiB at a time, and writes as `S` does.
+use super::read_ahead::Bulk;
+
+/// Gives less than 8 KiB at a time unless much comes, and writes as `S` does.
 #[derive(Debug)]
 pub struct Sips<S>(S);
 
@@ -22,11 +25,19 @@ impl<S> Sips<S> {
     }
 }
 
-impl<S: AsyncBufRead + Unpin> AsyncRead for Sips<S> {
+impl<S: AsyncBufRead + Unpin> Sips<S> {
+    /// Waits until there is something to read, and leaves it where it is. `false` at the end of the stream.
+    pub fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        Pin::new(&mut self.0).poll_fill_buf(cx).map_ok(|data| !data.is_empty())
+    }
+}
+
+impl<S: AsyncBufRead + Bulk + Unpin> AsyncRead for Sips<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let sip = if self.0.is_bulk() { usize::MAX } else { SIP_BYTES };
         let mut stream = Pin::new(&mut self.0);
         let data = ready!(stream.as_mut().poll_fill_buf(cx))?;
-        let count = data.len().min(buf.remaining()).min(SIP_BYTES);
+        let count = data.len().min(buf.remaining()).min(sip);
         buf.put_slice(&data[..count]);
         stream.consume(count);
         Poll::Ready(Ok(()))
