@@ -40,7 +40,7 @@ use tracing::{debug, warn};
 
 use self::absolute::{AnyBody, any, established};
 use self::error::{Trouble, plain, rejection};
-use self::http::serve_http1;
+use self::http::serve_connects;
 use self::prefixed::Prefixed;
 use self::route::{Reach, Route, Target};
 use self::terms::Live;
@@ -214,7 +214,7 @@ async fn serve_conn(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, pl
         }
     };
     // What a connection comes to is counted by what its requests ask for.
-    let _ = serve_http1(stream, handle, &watch, &shared.drain).await;
+    let _ = serve_connects(stream, handle, &watch, &shared.drain).await;
 }
 
 /// Answers one request on the proxy's port.

@@ -2,26 +2,69 @@
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 use tracing::debug;
 
-use super::watch::{Watch, Watched};
+use super::watch::{Lull, Watch, Watched};
 use crate::metrics::labels::ConnectionResult;
 use crate::shutdown::Drain;
+use crate::upstream::{Bulk, Sips};
 
-/// Serves HTTP/1.1 until the client goes, a limit of `watch` passes, or draining ends the connection after the request under way.
-pub(super) async fn serve_http1<S, H, F, B>(stream: S, handle: H, watch: &Arc<Watch>, drain: &Drain) -> ConnectionResult
+/// Serves HTTP/1.1 until the client goes, a limit of `watch` passes, or draining ends the connection after the request under way. What hyper
+/// needs is taken when bytes arrive, and given back once nothing was asked for a moment.
+pub(super) async fn serve_http1<S, H, F, B>(
+    stream: Sips<S>,
+    handle: H,
+    watch: &Arc<Watch>,
+    drain: &Drain,
+) -> ConnectionResult
+where
+    S: AsyncBufRead + AsyncWrite + Bulk + Unpin,
+    H: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let mut stream = Watched::new(stream, watch.clone());
+    loop {
+        let more = tokio::select! {
+            biased;
+            more = poll_fn(|cx| stream.poll_more(cx)) => more,
+            () = watch.expired() => {
+                debug!("client connection passed listen.idle_timeout");
+                false
+            }
+            () = drain.started() => false,
+        };
+        if !more {
+            // Whoever has left already needs no word of it.
+            let _ = timeout(FAREWELL, stream.shutdown()).await;
+            return ConnectionResult::Completed;
+        }
+        let service = service_fn(|request| answered(handle(request)));
+        let connection = Box::new(http1().serve_connection(TokioIo::new(stream), service));
+        match Box::pin(drive_until_quiet(connection, watch, drain)).await {
+            Ok(left) => stream = left,
+            Err(result) => return result,
+        }
+    }
+}
+
+/// Serves HTTP/1.1 where a request may be a CONNECT, after which the connection is no longer ours.
+pub(super) async fn serve_connects<S, H, F, B>(stream: S, handle: H, watch: &Arc<Watch>, drain: &Drain) -> ConnectionResult
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> F,
@@ -31,17 +74,22 @@ where
 {
     let service = service_fn(|request| answered(handle(request)));
     let io = TokioIo::new(Watched::new(stream, watch.clone()));
-    let connection = http1::Builder::new()
+    let connection = http1().serve_connection(io, service).with_upgrades();
+    drive(Box::pin(connection), |connection| connection.graceful_shutdown(), watch, drain).await
+}
+
+/// How connections speak HTTP/1.1.
+fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
         .timer(TokioTimer::new())
         // The service's answers are passed on as they are, and ours need no date.
         .auto_date_header(false)
         // Limits are kept by `watch`, which tells a slow request from a quiet client.
         .header_read_timeout(None)
         .preserve_header_case(true)
-        .max_buf_size(BUFFER_LIMIT)
-        .serve_connection(io, service)
-        .with_upgrades();
-    drive(Box::pin(connection), |connection| connection.graceful_shutdown(), watch, drain).await
+        .max_buf_size(BUFFER_LIMIT);
+    builder
 }
 
 /// The same for HTTP/2, for clients that offer nothing else.
@@ -93,6 +141,56 @@ where
     }
 }
 
+/// Runs a connection until nothing was asked for a moment, and gives its stream back; or to its end.
+async fn drive_until_quiet<S, H, B>(
+    mut connection: Box<http1::Connection<TokioIo<Watched<Sips<S>>>, H>>,
+    watch: &Watch,
+    drain: &Drain,
+) -> Result<Watched<Sips<S>>, ConnectionResult>
+where
+    S: AsyncBufRead + AsyncWrite + Bulk + Unpin,
+    H: HttpService<Incoming, ResBody = B> + Unpin,
+    H::Error: Into<Box<dyn StdError + Send + Sync>>,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let mut drained = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut connection => {
+                let Err(error) = ended else { return Err(ConnectionResult::Completed) };
+                debug!(%error, "client connection broke");
+                return Err(ConnectionResult::Failed);
+            }
+            lull = watch.lull(if drained { Duration::MAX } else { QUIET }) => match lull {
+                Lull::Expired => {
+                    debug!("client connection passed listen.header_timeout or listen.idle_timeout");
+                    return Err(ConnectionResult::Completed);
+                }
+                Lull::Quiet => {
+                    let parts = connection.into_parts();
+                    return Ok(parts.io.into_inner().with_read(parts.read_buf));
+                }
+            },
+            () = drain.started(), if !drained => {
+                drained = true;
+                Pin::new(&mut *connection).graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// How long a connection keeps its buffers after a request: programs that ask more often than this have them ready, those that wait hold
+/// nothing.
+const QUIET: Duration = Duration::from_millis(250);
+
+/// How long a client that reads nothing is told that its connection ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// The longest head of a request, twice what Windows' own HTTP server, behind which Batch says it is, takes unless told otherwise; and what
 /// is queued at most before a connection takes more of an answer. hyper's own limit is 400 KiB, which thousands of connections make much of.
 const BUFFER_LIMIT: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+use http_body_util::Full;
+use tokio::io::{AsyncReadExt, BufReader, DuplexStream, duplex};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::shutdown::{Shutdown, channel};
+
+impl Bulk for BufReader<DuplexStream> {
+    fn is_bulk(&self) -> bool {
+        false
+    }
+}
+
+/// A client of a connection that answers every request with its own target, as often as its `times` asks for.
+struct Client {
+    stream: DuplexStream,
+    served: JoinHandle<ConnectionResult>,
+    shutdown: Shutdown,
+}
+
+impl Client {
+    /// `room` is what fits on the way.
+    fn start(room: usize) -> Self {
+        let (stream, far) = duplex(room);
+        let (shutdown, drain) = channel();
+        let served = tokio::spawn(async move {
+            let watch = Watch::idle(Duration::from_secs(10), Duration::from_secs(300));
+            let handle = |request: Request<Incoming>| {
+                let busy = watch.busy();
+                let times = request.headers().get("times").map_or(1, |times| times.to_str().unwrap().parse().unwrap());
+                let body = Full::from(request.uri().path().repeat(times));
+                async move { Response::new(body).map(|body| busy.until_written(body)) }
+            };
+            serve_http1(Sips::new(BufReader::new(far)), handle, &watch, &drain).await
+        });
+        Self { stream, served, shutdown }
+    }
+
+    async fn write(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    async fn answer(&mut self) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.stream.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap();
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()).unwrap().parse().unwrap();
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).await.unwrap();
+        String::from_utf8(body).unwrap()
+    }
+
+    async fn end(mut self) -> ConnectionResult {
+        assert_eq!(self.stream.read(&mut [0]).await.unwrap(), 0);
+        self.served.await.unwrap()
+    }
+}
+
+/// Long enough for a connection to let go of its buffers.
+async fn pause() {
+    tokio::time::sleep(4 * QUIET).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_was_quiet_goes_on_as_before() {
+    let mut client = Client::start(1 << 16);
+    pause().await;
+    for path in ["/a", "/b", "/c"] {
+        client.write(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        assert_eq!(client.answer().await, path);
+        pause().await;
+    }
+    client.write("GET /d HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(client.answer().await, "/d");
+    assert_eq!(client.end().await, ConnectionResult::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_of_the_next_request_is_not_lost_in_a_quiet_time() {
+    let mut client = Client::start(1 << 16);
+    client.write("GET /a HTTP/1.1\r\nhost: x\r\n\r\nGET /b HT").await;
+    assert_eq!(client.answer().await, "/a");
+    pause().await;
+    client.write("TP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!(client.answer().await, "/b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_a_slow_client_has_yet_to_read_is_not_lost_in_a_quiet_time() {
+    let mut client = Client::start(64);
+    client.write("GET /abc HTTP/1.1\r\nhost: x\r\ntimes: 20000\r\n\r\n").await;
+    for _ in 0..8 {
+        pause().await;
+    }
+    assert_eq!(client.answer().await, "/abc".repeat(20_000));
+    pause().await;
+    client.write("GET /d HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!(client.answer().await, "/d");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_connection_ends_when_draining_begins_or_its_time_is_over() {
+    for drains in [true, false] {
+        let mut client = Client::start(1 << 16);
+        client.write("GET /a HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        client.answer().await;
+        pause().await;
+        if drains {
+            client.shutdown.drain(Duration::from_secs(1000));
+        }
+        let begun = tokio::time::Instant::now();
+        assert_eq!(client.end().await, ConnectionResult::Completed);
+        assert_eq!(begun.elapsed() < Duration::from_secs(1), drains, "{:?}", begun.elapsed());
+    }
+}
