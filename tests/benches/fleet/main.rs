@@ -6,9 +6,12 @@
 
 use std::path::Path;
 
-use self::report::{plot, report, sweep, write_between};
+use self::page::write_between;
+use self::report::{plot, report, sweep};
 
 mod account;
+#[path = "../shared/page.rs"]
+mod page;
 mod plot;
 mod report;
 mod rule;

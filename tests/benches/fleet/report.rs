@@ -1,7 +1,6 @@
 //! Which scenes are played and how their scores are shown.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use batch_retry_proxy::config::Settings;
@@ -86,19 +85,6 @@ pub(crate) fn plot() -> String {
     let goodput = bars("accepted, share of the capacity", Score::goodput);
     let waste = bars("refused, share of all sends", Score::waste);
     draw(&rules().map(Rule::name), &[goodput, waste], &[(0, seconds(proxy)), (2, seconds(envoy))])
-}
-
-/// Replaces what stands in `file` between `<!-- name -->` and `<!-- /name -->`.
-pub(crate) fn write_between(file: &Path, parts: &[(&str, &str)]) -> std::io::Result<()> {
-    let mut text = std::fs::read_to_string(file)?;
-    for (name, part) in parts {
-        let (begin, end) = (format!("<!-- {name} -->"), format!("<!-- /{name} -->"));
-        let (Some(from), Some(to)) = (text.find(&begin), text.find(&end)) else {
-            return Err(std::io::Error::other(format!("no place for {name} in {}", file.display())));
-        };
-        text.replace_range(from + begin.len()..to, &format!("\n{}\n", part.trim_end()));
-    }
-    std::fs::write(file, text)
 }
 
 impl Row {
