@@ -206,11 +206,12 @@ async fn serve_conn(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, pl
         let (shared, place, busy) = (shared.clone(), place.clone(), watch.busy());
         async move {
             let response = if allowed {
-                answer(shared, request, place).await
+                // Apart: few requests come this way, and a connection keeps room for one.
+                Box::pin(answer(shared, request, place)).await
             } else {
                 any(plain(StatusCode::FORBIDDEN, "listen.allow does not name your network."))
             };
-            response.map(|body| busy.until_written(body))
+            Ok(response.map(|body| busy.until_written(body)))
         }
     };
     // What a connection comes to is counted by what its requests ask for.

@@ -23,6 +23,9 @@ use crate::metrics::labels::ConnectionResult;
 use crate::shutdown::Drain;
 use crate::upstream::{Bulk, Sips};
 
+/// What a request comes to. hyper wants to know of errors, and an answer is all there is.
+pub(super) type Answered<B> = Result<Response<B>, Infallible>;
+
 /// Serves HTTP/1.1 until the client goes, a limit of `watch` passes, or draining ends the connection after the request under way. What hyper
 /// needs is taken when bytes arrive, and given back once nothing was asked for a moment.
 pub(super) async fn serve_http1<S, H, F, B>(
@@ -34,7 +37,7 @@ pub(super) async fn serve_http1<S, H, F, B>(
 where
     S: AsyncBufRead + AsyncWrite + Bulk + Unpin,
     H: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Response<B>>,
+    F: Future<Output = Answered<B>>,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
@@ -54,8 +57,7 @@ where
             let _ = timeout(FAREWELL, stream.shutdown()).await;
             return ConnectionResult::Completed;
         }
-        let service = service_fn(|request| answered(handle(request)));
-        let connection = Box::new(http1().serve_connection(TokioIo::new(stream), service));
+        let connection = Box::new(http1().serve_connection(TokioIo::new(stream), service_fn(&handle)));
         match Box::pin(drive_until_quiet(connection, watch, drain)).await {
             Ok(left) => stream = left,
             Err(result) => return result,
@@ -68,13 +70,12 @@ pub(super) async fn serve_connects<S, H, F, B>(stream: S, handle: H, watch: &Arc
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Response<B>>,
+    F: Future<Output = Answered<B>>,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let service = service_fn(|request| answered(handle(request)));
     let io = TokioIo::new(Watched::new(stream, watch.clone()));
-    let connection = http1().serve_connection(io, service).with_upgrades();
+    let connection = http1().serve_connection(io, service_fn(handle)).with_upgrades();
     drive(Box::pin(connection), |connection| connection.graceful_shutdown(), watch, drain).await
 }
 
@@ -97,22 +98,15 @@ pub(super) async fn serve_http2<S, H, F, B>(stream: S, handle: H, watch: &Arc<Wa
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Response<B>> + Send + 'static,
+    F: Future<Output = Answered<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let service = service_fn(|request| answered(handle(request)));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .auto_date_header(false)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service_fn(handle));
     drive(Box::pin(connection), |connection| connection.graceful_shutdown(), watch, drain).await
-}
-
-/// A request being answered, apart: hyper keeps room for one in each connection, and moves it there.
-fn answered<F: Future>(answering: F) -> impl Future<Output = Result<F::Output, Infallible>> {
-    let answering = Box::pin(answering);
-    async { Ok(answering.await) }
 }
 
 /// Runs a connection to its end, and asks it to end once draining begins.

@@ -122,7 +122,7 @@ async fn serve(
         move |request| {
             asked.store(true, Ordering::Relaxed);
             let (live, endpoint, busy) = (shared.live(), endpoint.clone(), watch.busy());
-            async move { live.forwarder.forward(request, &endpoint).await.map(|body| busy.until_written(body)) }
+            async move { Ok(live.forwarder.forward(request, &endpoint).await.map(|body| busy.until_written(body))) }
         }
     };
     let lasted = Instant::now();

@@ -57,10 +57,13 @@ pub(super) struct Connector {
     connect_timeout: Duration,
 }
 
+/// TLS read in small parts, and read ahead of where much comes.
+type TlsSips = Sips<TlsStream<ReadAhead<TcpStream>>>;
+
 /// A connection of either kind.
 pub(super) enum UpstreamStream {
     Plain(TokioIo<TcpStream>),
-    Tls(Box<TokioIo<LastWords<Sips<TlsStream<ReadAhead<TcpStream>>>>>>),
+    Tls(Box<TokioIo<LastWords<TlsSips>>>),
 }
 
 /// DNS as the system does it.

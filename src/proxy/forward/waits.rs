@@ -59,8 +59,7 @@ impl Forwarder {
     pub(in crate::proxy) async fn pass_gate(&self, exchange: &mut Exchange) -> Result<(), Refused> {
         let throttle = exchange.throttle.clone();
         let by = |exchange: &Exchange| Instant::from_std(self.policy.send_by(&exchange.situation(&self.drain)));
-        let begun = Instant::now();
-        let passed = {
+        let (begun, passed) = {
             let mut passing = pin!(throttle.pass(exchange.caller, by(exchange)));
             tokio::select! {
                 biased;
@@ -68,10 +67,12 @@ impl Forwarder {
                 passed = &mut passing => return passed,
                 () = ready(()) => {}
             }
-            tokio::select! {
+            let begun = Instant::now();
+            let passed = tokio::select! {
                 passed = passing => Some(passed),
                 () = self.drain.started() => None,
-            }
+            };
+            (begun, passed)
         };
         let passed = match passed {
             Some(passed) => passed,

@@ -29,7 +29,7 @@ impl Client {
                 let busy = watch.busy();
                 let times = request.headers().get("times").map_or(1, |times| times.to_str().unwrap().parse().unwrap());
                 let body = Full::from(request.uri().path().repeat(times));
-                async move { Response::new(body).map(|body| busy.until_written(body)) }
+                async move { Ok(Response::new(body).map(|body| busy.until_written(body))) }
             };
             serve_http1(Sips::new(BufReader::new(far)), handle, &watch, &drain).await
         });
