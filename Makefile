@@ -29,7 +29,7 @@ SOAK_SEED ?= $(shell date +%s)
 check-all: SOAK_SEED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test test-rust test-sdk test-page test-deploy test-image check check-all demos soak crowd fleet bench lint fmt doc deny clean
+.PHONY: help build image test test-rust test-sdk test-page test-deploy test-image check check-all demos soak crowd fleet bench instructions lint fmt doc deny clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -167,6 +167,10 @@ bench: ## Measures speed and memory against other proxies (BENCH="--figure rps -
 		echo "bench: Envoy is left out, because there is no $(PYTHON) with venv"; \
 	fi
 	cargo bench --locked --bench speed -- $(BENCH)
+
+instructions: ## Counts the instructions of a request with callgrind (needs valgrind; BENCH="--binary before=PATH", BENCH=--write)
+	$(bench_programs)
+	cargo bench --locked --bench speed -- --instructions $(BENCH)
 
 lint: ## Checks format and lints
 	cargo fmt --check

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::channel::Channel;
 use crate::http::lone_head;
-use crate::request::{BULK, Request, Subject, TASK};
+use crate::request::{Request, Subject};
 
 /// How to get at a target.
 #[derive(Clone)]
@@ -88,10 +88,10 @@ impl Client {
         self.answer(request.subject()).await
     }
 
-    /// Sends a request with a body of 64 MiB made of `piece`s, and reads the answer.
+    /// Sends a request with its body made of `piece`s, and reads the answer.
     pub(crate) async fn upload(&mut self, request: &mut Request, piece: &[u8]) -> io::Result<Answer> {
         self.channel.send(request.next()).await?;
-        for _ in 0..BULK / piece.len() {
+        for _ in 0..request.subject().sent() / piece.len() {
             self.channel.send(piece).await?;
         }
         self.answer(request.subject()).await
@@ -112,12 +112,11 @@ impl Client {
         if self.channel.has_more() {
             return Err(io::Error::other("more than an answer"));
         }
-        let wanted = match subject {
-            Subject::File => BULK,
-            Subject::Task => TASK,
-            Subject::Upload => 0,
-        };
-        Ok(if (status, head.length) == (200, wanted) { Answer::Good } else { Answer::Other { status, length: head.length } })
+        Ok(if (status, head.length) == (200, subject.received()) {
+            Answer::Good
+        } else {
+            Answer::Other { status, length: head.length }
+        })
     }
 }
 

@@ -66,9 +66,9 @@ impl Figure {
                 outcome.connections(&running, hosts, length).await?;
             }
             Self::Faults => {
-                world.origin.fail(true);
+                world.origin.fail_every(20);
                 let window = closed_loop(&running.door, 32, length, || running.meter()).await;
-                world.origin.fail(false);
+                world.origin.fail_every(0);
                 outcome.faults(&running, &window?);
             }
             Self::Latency => outcome.latency(&running, length.mul_f64(2.5)).await?,

@@ -51,6 +51,8 @@ impl Head {
     pub(crate) fn subject(&self) -> Subject {
         if self.start.starts_with(b"PUT") {
             Subject::Upload
+        } else if self.start.windows(11).any(|part| part == b"/files/part") {
+            Subject::Part
         } else if self.start.windows(7).any(|part| part == b"/files/") {
             Subject::File
         } else {

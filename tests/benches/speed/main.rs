@@ -17,19 +17,19 @@ use self::figure::Figure;
 use self::goals::goals;
 use self::machine::Cores;
 use self::options::{OURS, Options};
-use self::origin::Origin;
 use self::page::write_between;
-use self::pki::Pki;
 use self::plan::Kind;
 use self::report::Report;
 use self::target::{Target, World};
 
 mod bulk;
+mod callgrind;
 mod channel;
 mod client;
 mod figure;
 mod goals;
 mod http;
+mod instructions;
 mod load;
 mod machine;
 mod metric;
@@ -41,6 +41,7 @@ mod page;
 mod pki;
 mod plan;
 mod process;
+mod pure;
 mod record;
 mod relay;
 mod report;
@@ -53,8 +54,10 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + S
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    if let Some(("relay", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
-        return runtime.block_on(relay::run(rest));
+    match arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        Some(("core", rest)) => return pure::run(rest),
+        Some(("relay", rest)) => return runtime.block_on(relay::run(rest)),
+        _ => {}
     }
     let options = Options::parse();
     let cores = Cores::pick()?;
@@ -73,6 +76,16 @@ fn main() -> Result<()> {
 
 async fn bench(options: &Options, cores: Cores) -> Result<()> {
     let (targets, left_out) = options.targets()?;
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/speed.md");
+    if options.instructions {
+        let folder = TempDir::with_prefix("speed-")?;
+        let text = instructions::tables(&targets, &World::create(folder.path(), cores).await?).await?;
+        println!("{text}");
+        if options.write {
+            write_between(&page, &[("instructions", &text)])?;
+        }
+        return Ok(());
+    }
     let report = measure(options, &targets, cores).await?;
 
     let places = |wanted: fn(&Kind) -> bool| -> Vec<usize> {
@@ -89,7 +102,6 @@ async fn bench(options: &Options, cores: Cores) -> Result<()> {
     );
     println!("{notes}\n{medians}\n{ratios}\n{judged}");
     if options.write {
-        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/speed.md");
         let parts = [("notes", notes), ("medians", medians), ("ratios", ratios), ("goals", judged)];
         write_between(&page, &parts.each_ref().map(|(name, part)| (*name, part.as_str())))?;
     }
@@ -102,9 +114,7 @@ async fn bench(options: &Options, cores: Cores) -> Result<()> {
 /// All rounds.
 async fn measure(options: &Options, targets: &[Target], cores: Cores) -> Result<Report> {
     let folder = TempDir::with_prefix("speed-")?;
-    let pki = Pki::create(folder.path())?;
-    let origin = Origin::start(pki.server()?).await?;
-    let world = World { cores, origin, pki };
+    let world = World::create(folder.path(), cores).await?;
     let length = Duration::from_secs_f64(options.seconds);
 
     let figures = if options.figures.is_empty() { Figure::value_variants() } else { &options.figures };

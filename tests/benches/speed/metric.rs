@@ -65,18 +65,9 @@ impl Metric {
         self.shown().0
     }
 
-    /// A value of it, with commas between the thousands.
+    /// A value of it.
     pub(crate) fn format(self, value: f64) -> String {
-        let text = format!("{value:.*}", self.shown().1);
-        let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
-        let mut shown = String::new();
-        for (at, digit) in whole.chars().enumerate() {
-            if at > 0 && (whole.len() - at).is_multiple_of(3) && !shown.ends_with('-') {
-                shown.push(',');
-            }
-            shown.push(digit);
-        }
-        shown + rest
+        with_commas(value, self.shown().1)
     }
 
     /// Whether more of it is better.
@@ -99,4 +90,18 @@ impl Metric {
             _ => None,
         }
     }
+}
+
+/// `value` with so many decimals, and commas between the thousands.
+pub(crate) fn with_commas(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+    let mut shown = String::new();
+    for (at, digit) in whole.chars().enumerate() {
+        if at > 0 && (whole.len() - at).is_multiple_of(3) && !shown.ends_with('-') {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown + rest
 }

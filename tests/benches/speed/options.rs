@@ -30,6 +30,9 @@ pub(crate) struct Options {
     /// Where the program of a peer is, if not where `make bench` puts it or on the PATH (may be repeated)
     #[arg(long = "peer", value_name = "NAME=PATH", value_parser = named)]
     peers: Vec<(String, PathBuf)>,
+    /// Count instructions with callgrind instead of measuring time (needs valgrind)
+    #[arg(long, conflicts_with_all = ["figures", "strict"])]
+    pub(crate) instructions: bool,
     /// Put the tables into docs/speed.md
     #[arg(long)]
     pub(crate) write: bool,

@@ -1,7 +1,7 @@
 //! What stands in for Batch: answers from memory, far cheaper than any proxy.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::Result;
 use crate::channel::Channel;
-use crate::request::{BULK, Subject, TASK};
+use crate::request::{BULK, PART, Subject, TASK};
 
 /// A server on loopback for every name.
 pub(crate) struct Origin {
@@ -21,7 +21,8 @@ pub(crate) struct Origin {
 /// What its connections share.
 struct Shared {
     answers: Mutex<Arc<Answers>>,
-    failing: AtomicBool,
+    /// Which one of so many reads of a task fails; 0 for none.
+    failing: AtomicU64,
     tasks: AtomicU64,
 }
 
@@ -29,6 +30,7 @@ struct Shared {
 struct Answers {
     task: Vec<u8>,
     file_head: Vec<u8>,
+    part_head: Vec<u8>,
     taken: Vec<u8>,
     fault: Vec<u8>,
 }
@@ -41,7 +43,7 @@ impl Origin {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let answers = Mutex::new(Arc::new(Answers::new()));
-        let shared = Arc::new(Shared { answers, failing: AtomicBool::new(false), tasks: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { answers, failing: AtomicU64::new(0), tasks: AtomicU64::new(0) });
         let served = shared.clone();
         tokio::spawn(async move {
             loop {
@@ -64,8 +66,9 @@ impl Origin {
         *self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Answers::new());
     }
 
-    /// From now on every 20th answer to a read of a task is an error, or none is.
-    pub(crate) fn fail(&self, failing: bool) {
+    /// From now on the last one of each `failing` answers to reads of a task is an error; with 0 none is.
+    pub(crate) fn fail_every(&self, failing: u64) {
+        self.shared.tasks.store(0, Relaxed);
         self.shared.failing.store(failing, Relaxed);
     }
 }
@@ -80,18 +83,19 @@ async fn serve(stream: TcpStream, tls: Arc<ServerConfig>, shared: &Shared) -> st
         }
         channel.skip(head.length).await?;
         match subject {
-            Subject::File => {
-                channel.send(&answers.file_head).await?;
+            Subject::File | Subject::Part => {
+                channel.send(if subject == Subject::File { &answers.file_head } else { &answers.part_head }).await?;
                 let piece = vec![b'x'; 256 << 10];
-                for _ in 0..BULK / piece.len() {
+                for _ in 0..subject.received() / piece.len() {
                     channel.send(&piece).await?;
                 }
             }
             Subject::Task => {
-                let fails = shared.failing.load(Relaxed) && shared.tasks.fetch_add(1, Relaxed) % 20 == 19;
+                let failing = shared.failing.load(Relaxed);
+                let fails = failing > 0 && shared.tasks.fetch_add(1, Relaxed) % failing == failing - 1;
                 channel.send(if fails { &answers.fault } else { &answers.task }).await?;
             }
-            Subject::Upload => channel.send(&answers.taken).await?,
+            Subject::Upload | Subject::Piece => channel.send(&answers.taken).await?,
         }
     }
     channel.close().await
@@ -109,6 +113,7 @@ impl Answers {
         Self {
             task: answer("200 OK", JSON, task.len(), &task),
             file_head: answer("200 OK", "application/octet-stream", BULK, ""),
+            part_head: answer("200 OK", "application/octet-stream", PART, ""),
             taken: answer("200 OK", JSON, 0, ""),
             fault: answer("500 Internal Server Error", JSON, fault.len(), fault),
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -47,6 +47,19 @@ impl Process {
         let said = fs::read_to_string(&self.log).unwrap_or_default();
         let last: Vec<&str> = said.lines().rev().take(3).collect();
         Err(io::Error::other(format!("ended with {status}: {}", last.into_iter().rev().collect::<Vec<_>>().join(" / "))))
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn end(mut self, patience: Duration) -> io::Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let began = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            if began.elapsed() > patience {
+                return Err(io::Error::other("it was asked to end and did not"));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
     }
 
     /// Counts the time on a core of every thread there is now.

@@ -18,8 +18,35 @@ pub(crate) enum Subject {
     Task,
     /// A file of 64 MiB.
     File,
+    /// 1 MiB of a file.
+    Part,
+    /// Takes 64 KiB.
+    Piece,
     /// Takes 64 MiB.
     Upload,
+}
+
+// === impl Subject ===
+
+impl Subject {
+    /// The bytes of the body that is sent.
+    pub(crate) fn sent(self) -> usize {
+        match self {
+            Self::Upload => BULK,
+            Self::Piece => PIECE,
+            Self::Task | Self::File | Self::Part => 0,
+        }
+    }
+
+    /// The bytes of the body that comes back.
+    pub(crate) fn received(self) -> usize {
+        match self {
+            Self::Task => TASK,
+            Self::File => BULK,
+            Self::Part => PART,
+            Self::Upload | Self::Piece => 0,
+        }
+    }
 }
 
 // === impl Request ===
@@ -30,8 +57,10 @@ impl Request {
         let (method, path, body) = match subject {
             Subject::Task => ("GET", "/jobs/nightly-render/tasks/frame-000042", String::new()),
             Subject::File => ("GET", "/jobs/nightly-render/tasks/frame-000042/files/wd/out.exr", String::new()),
-            Subject::Upload => {
-                ("PUT", "/jobs/nightly-render", format!("Content-Type: application/json\r\nContent-Length: {BULK}\r\n"))
+            Subject::Part => ("GET", "/jobs/nightly-render/tasks/frame-000042/files/part", String::new()),
+            Subject::Piece | Subject::Upload => {
+                let length = subject.sent();
+                ("PUT", "/jobs/nightly-render", format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"))
             }
         };
         let before = format!(
@@ -78,6 +107,12 @@ pub(crate) const DOMAIN: &str = "westeurope.batch.azure.com";
 
 /// The size of a download and an upload.
 pub(crate) const BULK: usize = 64 << 20;
+
+/// The size of a part of a file.
+pub(crate) const PART: usize = 1 << 20;
+
+/// The size of a small upload.
+pub(crate) const PIECE: usize = 64 << 10;
 
 /// The size of a task.
 pub(crate) const TASK: usize = 1024;

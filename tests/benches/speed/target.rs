@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -41,11 +42,33 @@ pub(crate) struct Running {
     _folder: TempDir,
 }
 
+// === impl World ===
+
+impl World {
+    /// With certificates in `folder`, and an origin that serves.
+    pub(crate) async fn create(folder: &Path, cores: Cores) -> Result<Self> {
+        let pki = Pki::create(folder)?;
+        let origin = Origin::start(pki.server()?).await?;
+        Ok(Self { cores, origin, pki })
+    }
+}
+
 // === impl Target ===
 
 impl Target {
     /// Starts it and waits for the first answer.
     pub(crate) async fn start(&self, world: &World, setup: Setup) -> Result<Running> {
+        self.start_as(world, setup, PATIENCE, |command| command).await
+    }
+
+    /// The same with its command made another by `wrap`, and waiting for `patience`.
+    pub(crate) async fn start_as(
+        &self,
+        world: &World,
+        setup: Setup,
+        patience: Duration,
+        wrap: impl FnOnce(Command) -> Command,
+    ) -> Result<Running> {
         world.origin.refresh();
         let folder = TempDir::with_prefix("speed-")?;
         let origin = world.origin.address();
@@ -56,11 +79,11 @@ impl Target {
             return Ok(Running { door, process: None, ready: began.elapsed(), _folder: folder });
         };
         let began = Instant::now();
-        let mut process = Process::start(plan.command, world.cores, &folder.path().join("log"))?;
+        let mut process = Process::start(wrap(plan.command), world.cores, &folder.path().join("log"))?;
         loop {
             match first_answer(site.listen, plan.opening, origin.port(), &plan.trusted).await {
                 Ok(door) => return Ok(Running { door, process: Some(process), ready: began.elapsed(), _folder: folder }),
-                Err(error) if began.elapsed() > PATIENCE => return Err(format!("no answer after its start: {error}").into()),
+                Err(error) if began.elapsed() > patience => return Err(format!("no answer after its start: {error}").into()),
                 Err(_) => process.check()?,
             }
             // Shorter than the timer of the runtime can, and there is nothing else to do.
