@@ -272,6 +272,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What ends never comes to rest: what the client still sends belongs to a request that was answered without it.
+        self.watch.flushed.store(false, Ordering::Relaxed);
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 

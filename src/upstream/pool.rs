@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
@@ -102,9 +103,12 @@ impl Pool {
             return;
         }
         idle.connections.push((connection, Instant::now()));
-        if !origins.swept {
+        // What is given back while the runtime ends needs no sweep.
+        if !origins.swept
+            && let Ok(runtime) = Handle::try_current()
+        {
             origins.swept = true;
-            tokio::spawn(sweep(Arc::downgrade(&self.0)));
+            runtime.spawn(sweep(Arc::downgrade(&self.0)));
         }
     }
 
