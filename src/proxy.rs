@@ -3,7 +3,6 @@
 mod absolute;
 mod answer;
 mod creations;
-mod delegate;
 mod echo;
 mod error;
 mod exchange;

@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::delegate::write_through_stream;
+use crate::upstream::write_through_stream;
 
 /// A TCP stream that gives `prefix` back before anything new.
 #[derive(Debug)]

@@ -11,13 +11,13 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::delegate::write_through_stream;
 use super::prefixed::Prefixed;
 use super::route::Target;
 use super::watch::Watch;
 use crate::metrics::Metrics;
 use crate::metrics::labels::{ConnectionResult, Direction};
 use crate::shutdown::Drain;
+use crate::upstream::write_through_stream;
 
 /// A side of the tunnel whose incoming bytes are counted and keep the tunnel awake.
 struct Counted<S> {

@@ -4,38 +4,41 @@
 //! the first 8 KiB keep it at that, whatever is allowed for a head, which is a third of what thousands of connections under load need. One of the
 //! few that read ahead, see [`super::read_ahead`], gives all there is.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
 
+use super::delegate::write_through_stream;
 use super::read_ahead::Bulk;
 
 /// Gives less than 8 KiB at a time unless much comes, and writes as `S` does.
 #[derive(Debug)]
-pub struct Sips<S>(S);
+pub struct Sips<S> {
+    stream: S,
+}
 
 // === impl Sips ===
 
 impl<S> Sips<S> {
     /// Reads and writes through `stream`.
     pub fn new(stream: S) -> Self {
-        Self(stream)
+        Self { stream }
     }
 }
 
 impl<S: AsyncBufRead + Unpin> Sips<S> {
     /// Waits until there is something to read, and leaves it where it is. `false` at the end of the stream.
     pub fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        Pin::new(&mut self.0).poll_fill_buf(cx).map_ok(|data| !data.is_empty())
+        Pin::new(&mut self.stream).poll_fill_buf(cx).map_ok(|data| !data.is_empty())
     }
 }
 
 impl<S: AsyncBufRead + Bulk + Unpin> AsyncRead for Sips<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let sip = if self.0.is_bulk() { usize::MAX } else { SIP_BYTES };
-        let mut stream = Pin::new(&mut self.0);
+        let sip = if self.stream.is_bulk() { usize::MAX } else { SIP_BYTES };
+        let mut stream = Pin::new(&mut self.stream);
         let data = ready!(stream.as_mut().poll_fill_buf(cx))?;
         let count = data.len().min(buf.remaining()).min(sip);
         buf.put_slice(&data[..count]);
@@ -44,27 +47,7 @@ impl<S: AsyncBufRead + Bulk + Unpin> AsyncRead for Sips<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Sips<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
-    }
-}
+write_through_stream!(Sips<S>);
 
 /// One less than what makes hyper read more the next time.
 const SIP_BYTES: usize = 8 * 1024 - 1;

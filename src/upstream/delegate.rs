@@ -1,15 +1,14 @@
 //! Streams that change what is read and leave writing to the stream they hold.
 
-/// Implements `AsyncWrite` for a type by its field `stream`; the second argument is done whenever bytes are to be written.
+/// Implements `AsyncWrite` for a type by its field `stream`.
 macro_rules! write_through_stream {
-    ($type:ident $(<$inner:ident>)? $(, |$this:ident| $on_write:expr)?) => {
+    ($type:ident $(<$inner:ident>)?) => {
         impl $(<$inner: tokio::io::AsyncWrite + Unpin>)? tokio::io::AsyncWrite for $type $(<$inner>)? {
             fn poll_write(
                 mut self: std::pin::Pin<&mut Self>,
                 cx: &mut std::task::Context<'_>,
                 buf: &[u8],
             ) -> std::task::Poll<std::io::Result<usize>> {
-                $(let $this = &*self; $on_write;)?
                 std::pin::Pin::new(&mut self.stream).poll_write(cx, buf)
             }
 
@@ -36,11 +35,10 @@ macro_rules! write_through_stream {
                 cx: &mut std::task::Context<'_>,
                 bufs: &[std::io::IoSlice<'_>],
             ) -> std::task::Poll<std::io::Result<usize>> {
-                $(let $this = &*self; $on_write;)?
                 std::pin::Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
             }
         }
     };
 }
 
-pub(super) use write_through_stream;
+pub(crate) use write_through_stream;
