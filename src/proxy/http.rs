@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::{HttpService, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::watch::{Lull, Watch, Watched};
+use super::watch::{Lull, NEVER, Watch, Watched};
 use crate::metrics::labels::ConnectionResult;
 use crate::shutdown::Drain;
 use crate::upstream::{Bulk, Sips};
@@ -57,11 +57,13 @@ where
             let _ = timeout(FAREWELL, stream.shutdown()).await;
             return ConnectionResult::Completed;
         }
-        let connection = Box::new(http1().serve_connection(TokioIo::new(stream), service_fn(&handle)));
-        match Box::pin(drive_until_quiet(connection, watch, drain)).await {
-            Ok(left) => stream = left,
-            Err(result) => return result,
+        let mut connection = Box::new(http1().serve_connection(TokioIo::new(stream), service_fn(&handle)));
+        let driven = drive(Pin::new(&mut *connection), |connection| connection.graceful_shutdown(), QUIET, watch, drain);
+        if let Some(result) = Box::pin(driven).await {
+            return result;
         }
+        let parts = connection.into_parts();
+        stream = parts.io.into_inner().with_read(parts.read_buf);
     }
 }
 
@@ -75,8 +77,8 @@ where
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     let io = TokioIo::new(Watched::new(stream, watch.clone()));
-    let connection = http1().serve_connection(io, service_fn(handle)).with_upgrades();
-    drive(Box::pin(connection), |connection| connection.graceful_shutdown(), watch, drain).await
+    let connection = pin!(http1().serve_connection(io, service_fn(handle)).with_upgrades());
+    drive_to_end(connection, |connection| connection.graceful_shutdown(), watch, drain).await
 }
 
 /// How connections speak HTTP/1.1.
@@ -106,11 +108,30 @@ where
         .timer(TokioTimer::new())
         .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service_fn(handle));
-    drive(Box::pin(connection), |connection| connection.graceful_shutdown(), watch, drain).await
+    drive_to_end(pin!(connection), |connection| connection.graceful_shutdown(), watch, drain).await
 }
 
-/// Runs a connection to its end, and asks it to end once draining begins.
-async fn drive<C>(mut connection: Pin<Box<C>>, end: impl Fn(Pin<&mut C>), watch: &Watch, drain: &Drain) -> ConnectionResult
+/// Runs a connection that keeps what it has until it ends.
+async fn drive_to_end<C>(
+    connection: Pin<&mut C>,
+    end: impl Fn(Pin<&mut C>),
+    watch: &Watch,
+    drain: &Drain,
+) -> ConnectionResult
+where
+    C: Future<Output = Result<(), hyper::Error>>,
+{
+    drive(connection, end, NEVER, watch, drain).await.unwrap_or(ConnectionResult::Completed)
+}
+
+/// Runs a connection to its end, and asks it to end once draining begins. `None` where nothing was asked for `quiet` before that.
+async fn drive<C>(
+    mut connection: Pin<&mut C>,
+    end: impl Fn(Pin<&mut C>),
+    quiet: Duration,
+    watch: &Watch,
+    drain: &Drain,
+) -> Option<ConnectionResult>
 where
     C: Future<Output = Result<(), hyper::Error>>,
 {
@@ -119,57 +140,20 @@ where
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
-                let Err(error) = ended else { return ConnectionResult::Completed };
+                let Err(error) = ended else { return Some(ConnectionResult::Completed) };
                 debug!(%error, "client connection broke");
-                return ConnectionResult::Failed;
+                return Some(ConnectionResult::Failed);
             }
-            () = watch.expired() => {
-                debug!("client connection passed listen.header_timeout or listen.idle_timeout");
-                return ConnectionResult::Completed;
-            }
-            () = drain.started(), if !drained => {
-                drained = true;
-                end(connection.as_mut());
-            }
-        }
-    }
-}
-
-/// Runs a connection until nothing was asked for a moment, and gives its stream back; or to its end.
-async fn drive_until_quiet<S, H, B>(
-    mut connection: Box<http1::Connection<TokioIo<Watched<Sips<S>>>, H>>,
-    watch: &Watch,
-    drain: &Drain,
-) -> Result<Watched<Sips<S>>, ConnectionResult>
-where
-    S: AsyncBufRead + AsyncWrite + Bulk + Unpin,
-    H: HttpService<Incoming, ResBody = B> + Unpin,
-    H::Error: Into<Box<dyn StdError + Send + Sync>>,
-    B: Body<Data = Bytes> + 'static,
-    B::Error: Into<Box<dyn StdError + Send + Sync>>,
-{
-    let mut drained = false;
-    loop {
-        tokio::select! {
-            biased;
-            ended = &mut connection => {
-                let Err(error) = ended else { return Err(ConnectionResult::Completed) };
-                debug!(%error, "client connection broke");
-                return Err(ConnectionResult::Failed);
-            }
-            lull = watch.lull(if drained { Duration::MAX } else { QUIET }) => match lull {
+            lull = watch.lull(if drained { NEVER } else { quiet }) => match lull {
                 Lull::Expired => {
                     debug!("client connection passed listen.header_timeout or listen.idle_timeout");
-                    return Err(ConnectionResult::Completed);
+                    return Some(ConnectionResult::Completed);
                 }
-                Lull::Quiet => {
-                    let parts = connection.into_parts();
-                    return Ok(parts.io.into_inner().with_read(parts.read_buf));
-                }
+                Lull::Quiet => return None,
             },
             () = drain.started(), if !drained => {
                 drained = true;
-                Pin::new(&mut *connection).graceful_shutdown();
+                end(connection.as_mut());
             }
         }
     }

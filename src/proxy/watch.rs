@@ -1,8 +1,8 @@
 //! How long a client's connection may stay without a request, and how long a request's head may take.
 //!
 //! hyper's own header timeout runs while a kept-alive connection idles too, so it cannot tell a slow request from a quiet client. Here the
-//! stream notes when bytes arrive, the service notes when requests begin and end, and a watcher looks at intervals no longer than the
-//! shorter limit: a limit is enforced at the latest one interval after it has passed, and a request costs two atomic stores.
+//! stream notes when bytes arrive and leave, the service notes when requests begin and end, and a watcher looks at intervals no longer than the
+//! shorter limit: a limit is enforced at the latest one interval after it has passed, and a request costs a few atomic stores.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -106,36 +106,30 @@ impl Watch {
 
     /// Waits until a limit has passed.
     pub(super) async fn expired(&self) {
-        let interval = self.head.min(self.idle);
-        loop {
-            let left = match self.read() {
-                _ if self.serving.load(Ordering::Relaxed) > 0 => interval,
-                (Phase::Head, since) => (since + self.head).saturating_duration_since(Instant::now()),
-                (Phase::Idle, since) => (since + self.idle).saturating_duration_since(Instant::now()),
-            };
-            if left.is_zero() {
-                return;
-            }
-            sleep(left.min(interval)).await;
-        }
+        self.lull(NEVER).await;
     }
 
     /// Waits until no request was under way for `quiet` and all answers have left, or until a limit has passed.
     pub(super) async fn lull(&self, quiet: Duration) -> Lull {
+        let interval = self.head.min(self.idle).min(quiet);
         loop {
             let (phase, since) = self.read();
-            let (passed, serving) = (since.elapsed(), self.serving.load(Ordering::Relaxed) > 0);
-            let limit = if phase == Phase::Head { self.head } else { self.idle };
-            let at_rest = phase == Phase::Idle && self.flushed.load(Ordering::Relaxed);
-            if !serving && passed >= limit {
-                return Lull::Expired;
-            }
-            if !serving && at_rest && passed >= quiet {
-                return Lull::Quiet;
-            }
-            let next = if serving { limit } else { limit - passed };
-            let rest = if at_rest && !serving { quiet - passed } else { quiet };
-            sleep(next.min(rest)).await;
+            let passed = since.elapsed();
+            let left = if self.serving.load(Ordering::Relaxed) > 0 {
+                interval
+            } else {
+                let limit = if phase == Phase::Head { self.head } else { self.idle };
+                if passed >= limit {
+                    return Lull::Expired;
+                }
+                let at_rest = phase == Phase::Idle && self.flushed.load(Ordering::Relaxed);
+                if at_rest && passed >= quiet {
+                    return Lull::Quiet;
+                }
+                let due = if at_rest { limit.min(quiet) } else { limit };
+                due - passed
+            };
+            sleep(left.min(interval)).await;
         }
     }
 
@@ -288,6 +282,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
+/// Longer than any limit.
+pub(super) const NEVER: Duration = Duration::MAX;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,7 +334,7 @@ mod tests {
         watch.touch();
         watch.wrote(&Poll::Pending);
         let start = Instant::now();
-        assert_eq!(watch.lull(Duration::MAX).await, Lull::Expired);
+        assert_eq!(watch.lull(NEVER).await, Lull::Expired);
         assert_eq!(start.elapsed(), IDLE);
     }
 
