@@ -37,7 +37,7 @@ use self::connect::Connector;
 pub use self::connect::{ConnectError, Dialer, TLS_WRITE_LIMIT};
 use self::connection::HttpConnection;
 pub(crate) use self::delegate::write_through_stream;
-pub use self::origin::Origin;
+pub use self::origin::{Origin, origin_form};
 pub use self::pieces::Pieces;
 use self::pool::Pool;
 pub use self::read_ahead::{Bulk, ReadAhead};

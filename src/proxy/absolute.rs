@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
@@ -17,7 +17,7 @@ use super::error::{Trouble, plain};
 use super::headers::strip_hop_by_hop;
 use crate::metrics::labels::ConnectionResult;
 use crate::retry::outcome::Failure;
-use crate::upstream::{Origin, Pieces, RequestBody, Upload, Upstream};
+use crate::upstream::{Origin, Pieces, RequestBody, Upload, Upstream, origin_form};
 
 /// A body of any origin.
 pub(super) type AnyBody = BoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
@@ -32,7 +32,7 @@ pub(super) async fn forward(
     let version = request.version();
     strip_hop_by_hop(request.headers_mut());
     let (mut head, body) = request.into_parts();
-    head.uri = head.uri.into_parts().path_and_query.map_or_else(Uri::default, Uri::from);
+    head.uri = origin_form(head.uri);
     // A pooled connection may turn out to be dead before anything was written: what has no body can take another one.
     let spare = body.is_end_stream().then(|| Request::from_parts(head.clone(), RequestBody::empty()));
     let rest = Upload::new(body, client_idle);

@@ -145,7 +145,6 @@ impl From<InvalidRequest> for Trouble {
         let message = match invalid {
             InvalidRequest::Connect => "CONNECT inside a connection that is already opened.",
             InvalidRequest::OtherHost => "The request names another host than the CONNECT this connection began with.",
-            InvalidRequest::Target => "The request target is not a path.",
         };
         Self::new(StatusCode::BAD_REQUEST, "http_request_error", "ProxyRequestInvalid", message)
     }

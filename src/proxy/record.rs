@@ -119,7 +119,7 @@ impl Record {
         let echo = self.echo.map(|echo| format!("; echo={}", echo.as_str())).unwrap_or_default();
         let (attempts, fate, waited) = (self.attempts, fate.as_str(), self.waited.as_secs_f64());
         let status = format!("batch-retry-proxy{error}; attempts={attempts}; fate={fate}; waited={waited:.1}{echo}");
-        HeaderValue::try_from(status).unwrap_or(USUAL_STATUS)
+        HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("batch-retry-proxy"))
     }
 
     pub(super) fn account(&self) -> &Account {

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::headers::strip_hop_by_hop;
 use super::route::Target;
-use crate::upstream::{Origin, RequestBody};
+use crate::upstream::{Origin, RequestBody, origin_form};
 
 /// What every attempt of a request has in common.
 #[derive(Clone, Debug)]
@@ -29,8 +29,6 @@ pub(super) enum InvalidRequest {
     Connect,
     #[error("the request names another host than the connection was opened to")]
     OtherHost,
-    #[error("the request target is not a path")]
-    Target,
 }
 
 // === impl Template ===
@@ -39,7 +37,7 @@ impl Template {
     /// The request of `parts`, which came for `target`, to be sent to `origin`.
     ///
     /// # Errors
-    /// The request belongs to another host, or is none that a server could be sent.
+    /// The request belongs to another host, or opens a connection.
     pub(super) fn new(parts: Parts, target: &Target, origin: &Origin) -> Result<Self, InvalidRequest> {
         let Parts { method, uri, version, mut headers, extensions, .. } = parts;
         if method == Method::CONNECT {
@@ -54,13 +52,7 @@ impl Template {
             from_http_2(&mut headers, authority);
         }
         strip_hop_by_hop(&mut headers);
-        let uri = match uri.into_parts().path_and_query {
-            // What follows the authority of a CONNECT or `OPTIONS *` is no path.
-            Some(path) if path.as_str().starts_with(['/', '*']) => Uri::from(path),
-            Some(_) => return Err(InvalidRequest::Target),
-            None => Uri::from_static("/"),
-        };
-        Ok(Self { method, origin: origin.clone(), uri, headers, extensions })
+        Ok(Self { method, origin: origin.clone(), uri: origin_form(uri), headers, extensions })
     }
 
     /// The request of one attempt.
@@ -168,6 +160,20 @@ mod tests {
             let template = template(Request::get(path).header("host", "acct.example")).unwrap();
             let sent = template.request(RequestBody::empty());
             assert_eq!(sent.uri().path_and_query().unwrap().as_str(), path);
+        }
+    }
+
+    #[test]
+    fn of_a_target_in_absolute_form_the_path_is_left() {
+        for (target, want) in [
+            ("https://acct.example", "/"),
+            ("https://acct.example/", "/"),
+            ("https://acct.example?a=1", "/?a=1"),
+            ("https://acct.example:443/jobs?a=1", "/jobs?a=1"),
+            ("*", "*"),
+        ] {
+            let sent = template(Request::options(target)).unwrap().request(RequestBody::empty());
+            assert_eq!(sent.uri().to_string(), want, "{target}");
         }
     }
 

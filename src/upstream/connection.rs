@@ -27,7 +27,7 @@ pub(super) struct HttpConnection {
 }
 
 /// Why there is no answer.
-type Unsent = TrySendError<Request<RequestBody>>;
+type NoAnswer = TrySendError<Request<RequestBody>>;
 
 // === impl HttpConnection ===
 
@@ -69,7 +69,7 @@ impl HttpConnection {
     pub(super) fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, Unsent>> {
+    ) -> impl Future<Output = Result<Response<Incoming>, NoAnswer>> {
         // At once, so that the future does not keep room for the request.
         let answering = self.handle.try_send_request(request);
         async {

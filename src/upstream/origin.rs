@@ -74,3 +74,8 @@ impl Hash for Origin {
         self.authority.as_str().hash(state);
     }
 }
+
+/// What is written of `target` to its origin: path and query (RFC 9112, 3.2.1).
+pub fn origin_form(target: Uri) -> Uri {
+    target.into_parts().path_and_query.map_or_else(Uri::default, Uri::from)
+}
