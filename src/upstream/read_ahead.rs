@@ -36,9 +36,16 @@ struct Ahead {
     _place: Place,
 }
 
-/// One of the [`PLACES`].
+/// So many may read ahead at a time.
 #[derive(Debug)]
-struct Place(());
+struct Places {
+    taken: AtomicUsize,
+    most: usize,
+}
+
+/// One of them, given back when dropped.
+#[derive(Debug)]
+struct Place(&'static Places);
 
 // === impl ReadAhead ===
 
@@ -61,7 +68,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
             let room = buf.remaining();
             ready!(Pin::new(stream).poll_read(cx, buf))?;
             if buf.remaining() == 0 && room >= BRIM_BYTES {
-                *ahead = Place::take().map(Ahead::new);
+                *ahead = PLACES.take().map(Ahead::new);
             }
             return Poll::Ready(Ok(()));
         };
@@ -110,18 +117,20 @@ impl Ahead {
     }
 }
 
-// === impl Place ===
+// === impl Places ===
 
-impl Place {
-    fn take() -> Option<Self> {
-        let one_more = |taken: usize| (taken < PLACES).then_some(taken + 1);
-        TAKEN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok().map(|_| Self(()))
+impl Places {
+    fn take(&'static self) -> Option<Place> {
+        let one_more = |taken: usize| (taken < self.most).then_some(taken + 1);
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok().map(|_| Place(self))
     }
 }
 
+// === impl Place ===
+
 impl Drop for Place {
     fn drop(&mut self) {
-        TAKEN.fetch_sub(1, Ordering::Relaxed);
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -131,11 +140,8 @@ const AHEAD_BYTES: usize = 64 * 1024;
 /// A read that fills as much is followed by larger ones: what rustls asks for at least.
 const BRIM_BYTES: usize = 4 * 1024;
 
-/// How many connections read ahead at a time: 4 MiB together.
-const PLACES: usize = 64;
-
-/// Of the whole process, as its memory is.
-static TAKEN: AtomicUsize = AtomicUsize::new(0);
+/// Those of the process, as its memory is: 4 MiB together.
+static PLACES: Places = Places { taken: AtomicUsize::new(0), most: 64 };
 
 #[cfg(test)]
 mod tests {
@@ -201,5 +207,14 @@ mod tests {
         let (all, room) = read_all(ReadAhead::new(source), &[BRIM_BYTES]).await;
         assert_eq!(all.len(), 200_100);
         assert_eq!(room, [BRIM_BYTES, BRIM_BYTES, AHEAD_BYTES, AHEAD_BYTES, AHEAD_BYTES, AHEAD_BYTES]);
+    }
+
+    #[test]
+    fn so_many_read_ahead_and_the_next_when_one_has_ended() {
+        static TWO: Places = Places { taken: AtomicUsize::new(0), most: 2 };
+        let (first, _second) = (TWO.take(), TWO.take());
+        assert!(first.is_some() && TWO.take().is_none());
+        drop(first);
+        assert!(TWO.take().is_some());
     }
 }
