@@ -14,6 +14,7 @@ mod echoes;
 mod explain;
 mod fidelity;
 mod giving_up;
+mod hostile;
 mod intercept;
 mod lanes;
 mod layering;
