@@ -8,4 +8,5 @@ pub mod credential;
 pub mod echo;
 pub mod endpoint;
 pub mod fault;
+pub mod fields;
 pub mod operation;

@@ -14,7 +14,8 @@
 //! | [`telemetry`] | logs | `metrics` |
 //! | [`shutdown`] | signals and draining | nothing |
 //! | [`tls`] | certificate authority, leaf certificates, trust files, upstream roots | `batch`, `metrics` |
-//! | [`upstream`] | the pooled client towards Batch; errors that know whether anything was sent | `retry`, `batch`, `tls`, `metrics` |
+//! | [`http1`] | HTTP/1.1 messages as they came: strict heads, bodies and where they end; bytes in, bytes out | `batch` |
+//! | [`upstream`] | the pooled client towards Batch; errors that know whether anything was sent | `http1`, `retry`, `batch`, `tls`, `metrics` |
 //! | [`proxy`] | accept, route, tunnel, intercept, forward: the replay loop | all of the above |
 //! | [`admin`] | metrics, probes and the status page over HTTP | `metrics`, `tls`, `batch`, `telemetry`, `shutdown` |
 //! | [`simulator`] | a stand-in Batch account for `simulate`, `demo` and tests | `batch`, `tls`, `shutdown`, `metrics` |
@@ -42,6 +43,7 @@ pub mod app;
 pub mod batch;
 pub mod cli;
 pub mod config;
+pub mod http1;
 pub mod metrics;
 pub mod proxy;
 pub mod retry;

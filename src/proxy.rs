@@ -28,28 +28,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
+use ::http::{Method, StatusCode};
 use ipnet::IpNet;
+use tokio::io::{AsyncBufRead, AsyncWrite, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, warn};
 
-use self::absolute::{AnyBody, any, established};
+use self::absolute::{AnyBody, any};
 use self::error::{Trouble, plain, rejection};
-use self::http::serve_connects;
+use self::http::{Ended, Reply, RequestStream, Service, serve_http1};
 use self::prefixed::Prefixed;
-use self::route::{Reach, Route, Target};
+use self::route::{Reach, Rejection, Route, Target, is_plain_connect};
 use self::terms::Live;
 pub use self::terms::Terms;
 pub use self::throttle::ThrottleSettings;
 use self::throttle::Throttles;
-use self::watch::{Watch, Watched};
+use self::watch::Watch;
 use crate::batch::endpoint::{HostPattern, HostSet};
-use crate::metrics::Metrics;
+use crate::http1::{MalformedHead, RequestHead, Response};
 use crate::metrics::labels::{ConnectionKind, ConnectionResult};
+use crate::metrics::{ConnectionGuard, Metrics};
 use crate::retry::outcome::Transmission;
 use crate::shutdown::Drain;
 use crate::tls::handshake::ClientRuntime;
@@ -131,9 +130,6 @@ struct Shared {
     drain: Drain,
 }
 
-/// A client's place among `listen.max_connections`, kept as long as anything of its connection lives.
-type Place = Arc<OwnedSemaphorePermit>;
-
 // === impl Proxy ===
 
 impl Proxy {
@@ -169,7 +165,7 @@ impl Proxy {
             match accepted {
                 Ok((stream, peer)) => {
                     let shared = self.shared.clone();
-                    self.shared.drain.spawn(serve_conn(shared, stream, peer, Arc::new(place)));
+                    self.shared.drain.spawn(serve_conn(shared, stream, peer, place));
                 }
                 Err(error) => self.pause_after(error).await,
             }
@@ -187,8 +183,9 @@ impl Proxy {
     }
 }
 
-/// Serves a client's connection until it ends or becomes a tunnel.
-async fn serve_conn(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, place: Place) {
+/// Serves a client's connection until it ends, whatever it becomes. `place` is kept as long.
+async fn serve_conn(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
+    let _place = place;
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "client left before it was served");
         return;
@@ -201,96 +198,90 @@ async fn serve_conn(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, pl
         shared.metrics.connection(ConnectionKind::Forward).end(ConnectionResult::Denied);
         warn!(client = %peer.ip(), "client is not in listen.allow");
     }
-    let handle = |request| {
-        let (shared, place, busy) = (shared.clone(), place.clone(), watch.busy());
-        async move {
-            let response = if allowed {
-                // Apart: few requests come this way, and a connection keeps room for one.
-                Box::pin(answer(shared, request, place)).await
-            } else {
-                any(plain(StatusCode::FORBIDDEN, "listen.allow does not name your network."))
-            };
-            Ok(response.map(|body| busy.until_written(body)))
+    let stream = BufReader::with_capacity(CONNECT_BYTES, stream);
+    // What a connection comes to is counted by what its requests ask for. Apart, so that what it becomes keeps no room for how it began.
+    let front = Front { shared: &shared, allowed };
+    let ended = Box::pin(serve_http1(stream, &front, &watch, &shared.drain)).await;
+    let Ended::Upgraded(stream, upgrade) = ended else { return };
+    drop(watch);
+    let client = Prefixed::new(stream);
+    match upgrade {
+        Upgrade::Intercept(target, runtime) => intercept::run(&shared, client, target, runtime).await,
+        Upgrade::Tunnel(target, upstream, connection, idle_timeout) => {
+            let relayed = tunnel::relay(client, upstream, &target, idle_timeout, &shared.metrics, &shared.drain);
+            connection.end(Box::pin(relayed).await);
         }
-    };
-    // What a connection comes to is counted by what its requests ask for.
-    let _ = serve_connects(stream, handle, &watch, &shared.drain).await;
+    }
 }
 
-/// Answers one request on the proxy's port.
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>, place: Place) -> Response<AnyBody> {
-    let live = shared.live();
-    match Route::of(request.method(), request.uri(), shared.reach, &live.route) {
-        Route::Forward(origin) => {
-            let connection = shared.metrics.connection(ConnectionKind::Forward);
-            let (response, result) =
-                absolute::forward(request, &origin, &live.forwarder.upstream, live.listen.idle_timeout).await;
-            connection.end(result);
-            response
+/// The proxy's port.
+struct Front<'a> {
+    shared: &'a Shared,
+    allowed: bool,
+}
+
+/// What an accepted CONNECT makes of a connection.
+enum Upgrade {
+    Intercept(Target, ClientRuntime),
+    Tunnel(Target, TcpStream, ConnectionGuard, Duration),
+}
+
+// === impl Front ===
+
+impl<S: AsyncBufRead + AsyncWrite + Send + Unpin + 'static> Service<S> for Front<'_> {
+    type Body = AnyBody;
+    type Upgrade = Upgrade;
+
+    async fn answer(&self, head: RequestHead, body: RequestStream<S>) -> Reply<AnyBody, Upgrade> {
+        if !self.allowed {
+            return Reply::Answer(any(plain(StatusCode::FORBIDDEN, "listen.allow does not name your network.")));
         }
-        Route::Intercept(target) => {
-            let runtime = ClientRuntime::guess(request.version(), request.headers());
-            let inner = shared.clone();
-            shared.drain.spawn(async move {
-                let _place = place;
-                if let Some(client) = upgraded(request).await {
-                    intercept::run(&inner, client, target, runtime).await;
-                }
-            });
-            established()
+        let (shared, live) = (self.shared, self.shared.live());
+        let target = head.target.parse().unwrap_or_default();
+        let route = match Route::of(&head.method, &target, shared.reach, &live.route) {
+            Route::Intercept(_) | Route::Tunnel(_) if !is_plain_connect(&head.fields) => {
+                Route::Reject(Rejection::ConnectFields)
+            }
+            route => route,
+        };
+        match route {
+            Route::Forward(origin) => {
+                let connection = shared.metrics.connection(ConnectionKind::Forward);
+                let forwarding = absolute::forward(head, body, &origin, &live.forwarder.upstream, live.listen.idle_timeout);
+                let (response, result) = forwarding.await;
+                connection.end(result);
+                Reply::Answer(response)
+            }
+            Route::Intercept(target) => {
+                Reply::Upgrade(Upgrade::Intercept(target, ClientRuntime::guess(head.version, &head.fields)))
+            }
+            Route::Reject(reason) => {
+                let kind = if head.method == Method::CONNECT { ConnectionKind::Tunnel } else { ConnectionKind::Forward };
+                shared.metrics.connection(kind).end(ConnectionResult::Denied);
+                Reply::Answer(any(rejection(reason, &shared.address.to_string())))
+            }
+            Route::Tunnel(target) => connect_tunnel(shared, &live, target).await,
         }
-        Route::Reject(reason) => {
-            let kind = if request.method() == Method::CONNECT { ConnectionKind::Tunnel } else { ConnectionKind::Forward };
-            shared.metrics.connection(kind).end(ConnectionResult::Denied);
-            any(rejection(reason, &shared.address.to_string()))
-        }
-        Route::Tunnel(target) => connect_tunnel(shared, &live, request, target, place).await,
+    }
+
+    fn refuse(&self, malformed: MalformedHead) -> Response<AnyBody> {
+        self.shared.metrics.connection(ConnectionKind::Forward).end(ConnectionResult::Denied);
+        let words = malformed.as_str();
+        debug!(reason = words, "what a client sent is no request");
+        any(plain(Trouble::from(malformed).status, &format!("{words}.")))
     }
 }
 
 /// Answers 200 only once the way is clear.
-async fn connect_tunnel(
-    shared: Arc<Shared>,
-    live: &Live,
-    request: Request<Incoming>,
-    target: Target,
-    place: Place,
-) -> Response<AnyBody> {
+async fn connect_tunnel(shared: &Shared, live: &Live, target: Target) -> Reply<AnyBody, Upgrade> {
     let connection = shared.metrics.connection(ConnectionKind::Tunnel);
-    let upstream = match live.dialer.dial(target.host(), target.port()).await {
-        Ok(upstream) => upstream,
+    match live.dialer.dial(target.host(), target.port()).await {
+        Ok(upstream) => Reply::Upgrade(Upgrade::Tunnel(target, upstream, connection, live.route.tunnel_idle_timeout)),
         Err(error) => {
             connection.end(ConnectionResult::Unreachable);
             let words = format!("{error}: {}", error.failure().as_str());
             debug!(destination = %target, error = words, "no tunnel");
-            return any(plain(Trouble::of(error.failure(), Transmission::NotSent).status, &words));
-        }
-    };
-    let (metrics, drain) = (shared.metrics.clone(), shared.drain.clone());
-    let idle_timeout = live.route.tunnel_idle_timeout;
-    shared.drain.spawn(async move {
-        let _place = place;
-        if let Some(client) = upgraded(request).await {
-            connection.end(tunnel::relay(client, upstream, &target, idle_timeout, &metrics, &drain).await);
-        }
-    });
-    established()
-}
-
-/// The client's stream once its CONNECT is answered, with what it sent early.
-async fn upgraded(request: Request<Incoming>) -> Option<Prefixed> {
-    let upgraded: Upgraded = match hyper::upgrade::on(request).await {
-        Ok(upgraded) => upgraded,
-        Err(error) => {
-            debug!(%error, "client left before its CONNECT was answered");
-            return None;
-        }
-    };
-    match upgraded.downcast::<TokioIo<Watched<TcpStream>>>() {
-        Ok(parts) => Some(Prefixed::new(&parts.read_buf, parts.io.into_inner().into_inner())),
-        Err(_) => {
-            warn!("an upgraded connection is not the stream it began as");
-            None
+            Reply::Answer(any(plain(Trouble::of(error.failure(), Transmission::NotSent).status, &words)))
         }
     }
 }
@@ -303,6 +294,9 @@ impl Shared {
         self.live.borrow().clone()
     }
 }
+
+/// More than a CONNECT has, and given back once it was read.
+const CONNECT_BYTES: usize = 2 * 1024;
 
 /// After accepting failed for want of sockets or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

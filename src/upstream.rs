@@ -7,12 +7,10 @@ mod body;
 mod connect;
 mod connection;
 mod delegate;
-mod last_words;
 mod origin;
 mod pieces;
 mod pool;
 mod read_ahead;
-mod sips;
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -23,8 +21,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::HOST;
-use http::{HeaderValue, Request, Response, Version};
 use rustls::ClientConfig;
 use thiserror::Error;
 use tokio::time::error::Elapsed;
@@ -35,13 +31,14 @@ pub use self::answer::ResponseBody;
 pub use self::body::{RequestBody, Upload, UploadError, after_prefix};
 use self::connect::Connector;
 pub use self::connect::{ConnectError, Dialer, TLS_WRITE_LIMIT};
-use self::connection::HttpConnection;
+pub use self::connection::{CutOff, Outgoing};
+use self::connection::{HttpConnection, NoAnswer};
 pub(crate) use self::delegate::write_through_stream;
-pub use self::origin::{Origin, origin_form};
+pub use self::origin::{Origin, port_of};
 pub use self::pieces::Pieces;
 use self::pool::Pool;
-pub use self::read_ahead::{Bulk, ReadAhead};
-pub use self::sips::Sips;
+pub use self::read_ahead::ReadAhead;
+use crate::http1::Response;
 use crate::retry::outcome::{Failure, Transmission};
 
 /// How Batch is reached.
@@ -86,15 +83,15 @@ impl Upstream {
         Self { connector, pool: Pool::new(settings.pool_idle_timeout) }
     }
 
-    /// Sends what `request` makes, whose target is path and query alone, once to `origin` and waits for the head of its answer, for `limit` at
-    /// most. It is made when there is a connection; a `Host` is added where there is none.
+    /// Sends what `request` makes once to `origin` and waits for the head of its answer, for `limit` at most. It is made when there is a
+    /// connection.
     ///
     /// # Errors
     /// [`SendError`] tells what failed and whether the request may have been carried out.
     pub async fn send(
         &self,
         origin: &Origin,
-        request: impl FnOnce() -> Request<RequestBody>,
+        request: impl FnOnce() -> Outgoing,
         limit: Option<Duration>,
     ) -> Result<Response<ResponseBody>, SendError> {
         self.send_unless(origin, request, limit, pending::<()>()).await
@@ -108,7 +105,7 @@ impl Upstream {
     pub async fn send_unless(
         &self,
         origin: &Origin,
-        request: impl FnOnce() -> Request<RequestBody>,
+        request: impl FnOnce() -> Outgoing,
         limit: Option<Duration>,
         withdrawn: impl Future,
     ) -> Result<Response<ResponseBody>, SendError> {
@@ -132,28 +129,16 @@ impl Upstream {
         &self,
         mut connection: HttpConnection,
         origin: &Origin,
-        request: impl FnOnce() -> Request<RequestBody>,
+        request: impl FnOnce() -> Outgoing,
     ) -> Result<Response<ResponseBody>, SendError> {
-        let response = match connection.send(complete(request(), origin)).await {
-            Ok(response) => response,
-            Err(error) => {
-                return Err(SendError::broken(error.message().is_some(), connection.was_used(), error.into_error()));
-            }
+        let (head, decoder) = match connection.send(request()).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(SendError::broken(connection.was_used(), error)),
         };
-        let lease = Lease { connection, origin: origin.clone(), pool: self.pool.clone() };
-        Ok(response.map(|body| ResponseBody::new(body, lease)))
+        let keeps_alive = head.keeps_alive();
+        let lease = Lease { connection, origin: origin.clone(), pool: self.pool.clone(), keeps_alive };
+        Ok(Response { head, body: ResponseBody::new(decoder, lease) })
     }
-}
-
-/// The request as HTTP/1.1 wants it.
-fn complete(mut request: Request<RequestBody>, origin: &Origin) -> Request<RequestBody> {
-    *request.version_mut() = Version::HTTP_11;
-    if !request.headers().contains_key(HOST)
-        && let Ok(host) = HeaderValue::try_from(origin.host_field())
-    {
-        request.headers_mut().insert(HOST, host);
-    }
-    request
 }
 
 /// Awaits `future`, until `ends` at most.
@@ -174,17 +159,14 @@ impl SendError {
     }
 
     /// The connection failed. What is not recognised counts as sent.
-    fn broken(unwritten: bool, used: bool, error: hyper::Error) -> Self {
-        let (failure, transmission) = if unwritten {
+    fn broken(used: bool, error: NoAnswer) -> Self {
+        let (failure, transmission) = match &error {
             // On a connection that never carried an answer, the service is what closed it, and taking another at once would be a busy loop.
-            let failure = if used { Failure::StaleConnection } else { Failure::ConnectionLost };
-            (failure, Transmission::NotSent)
-        } else if error.is_user() {
-            (Failure::RequestBody, Transmission::Unknown)
-        } else if error.is_parse() {
-            (Failure::ProtocolError, Transmission::Sent)
-        } else {
-            (Failure::ConnectionLost, Transmission::Unknown)
+            NoAnswer::Unsent if used => (Failure::StaleConnection, Transmission::NotSent),
+            NoAnswer::Unsent => (Failure::ConnectionLost, Transmission::NotSent),
+            NoAnswer::Upload(_) => (Failure::RequestBody, Transmission::Unknown),
+            NoAnswer::Malformed(_) => (Failure::ProtocolError, Transmission::Sent),
+            NoAnswer::Broken(_) | NoAnswer::Ended => (Failure::ConnectionLost, Transmission::Unknown),
         };
         Self { failure, transmission, source: error.into() }
     }

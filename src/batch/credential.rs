@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use http::HeaderMap;
-use http::header::{AUTHORIZATION, DATE};
 use serde_json::Value;
+
+use super::fields::{Fields, visible};
 
 /// When a credential becomes stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +42,8 @@ pub enum Credential {
 ///
 /// With a bearer token it is the `exp` of a JWT (RFC 7519, 4.1.4), less 30 seconds. A token that is no JWT, has no such
 /// claim or is longer than 16 KiB tells nothing, and neither does an end later than a [`SystemTime`] can be.
-pub fn expiry(headers: &HeaderMap) -> Option<Expiry> {
-    let authorization = headers.get(AUTHORIZATION)?.as_bytes().trim_ascii();
+pub fn expiry(headers: &impl Fields) -> Option<Expiry> {
+    let authorization = headers.value("authorization")?.trim_ascii();
     let end = authorization.iter().position(|b| b" \t".contains(b))?;
     let (scheme, credential) = authorization.split_at(end);
     if SHARED_KEY_SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
@@ -58,9 +58,9 @@ pub fn expiry(headers: &HeaderMap) -> Option<Expiry> {
 }
 
 /// The date a signature was made for.
-fn signed_at(headers: &HeaderMap) -> Option<SystemTime> {
-    let date = headers.get("ocp-date").or_else(|| headers.get(DATE))?;
-    httpdate::parse_http_date(date.to_str().ok()?).ok()
+fn signed_at(headers: &impl Fields) -> Option<SystemTime> {
+    let date = headers.value("ocp-date").or_else(|| headers.value("date"))?;
+    httpdate::parse_http_date(visible(date)?).ok()
 }
 
 /// The end a token names in its payload.

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::response::Parts;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
 use serde::de::IgnoredAny;
@@ -23,6 +21,8 @@ use super::memory::{Full, Kept, Memory};
 use super::stream::{AnswerBody, Stream};
 use crate::batch::coding::Coding;
 use crate::batch::fault;
+use crate::batch::fields::{Fields, visible};
+use crate::http1::{Response, ResponseHead};
 use crate::metrics::labels::{Fate, UnheldReason};
 use crate::upstream::{Pieces, ResponseBody};
 
@@ -30,9 +30,9 @@ use crate::upstream::{Pieces, ResponseBody};
 #[derive(Debug)]
 pub(super) enum Answer {
     /// Larger than the buffer, or a file that takes its time: the rest comes as it comes.
-    Streaming { head: Parts, prefix: VecDeque<Bytes>, rest: ResponseBody },
+    Streaming { head: ResponseHead, prefix: VecDeque<Bytes>, rest: ResponseBody },
     /// All of it.
-    Whole { head: Parts, data: Pieces, trailers: Option<HeaderMap> },
+    Whole { head: ResponseHead, data: Pieces, trailers: Option<HeaderMap> },
 }
 
 /// An answer that began and did not end.
@@ -60,11 +60,11 @@ impl Answer {
     /// The body broke off, paused for too long, or is JSON that does not end.
     pub(super) async fn read(
         response: Response<ResponseBody>,
-        method: &Method,
         limits: ReadLimits,
         memory: &Memory,
     ) -> Result<Self, CutShort> {
-        let (head, mut body) = response.into_parts();
+        let Response { head, mut body } = response;
+        let ends_by_close = body.ends_by_close();
         let expected = body.size_hint().lower();
         if expected > limits.buffer {
             return Ok(Self::Streaming { head, prefix: VecDeque::new(), rest: body });
@@ -95,14 +95,14 @@ impl Answer {
             }
         }
         let data = kept.into_pieces();
-        if ends_by_close(method, &head) && is_unfinished_json(&head.headers, &data) {
+        if ends_by_close && is_unfinished_json(&head.fields, &data) {
             return Err(CutShort);
         }
         Ok(Self::Whole { head, data, trailers })
     }
 
     /// An answer of which all is here.
-    pub(super) fn whole(head: Parts, data: Bytes) -> Self {
+    pub(super) fn whole(head: ResponseHead, data: Bytes) -> Self {
         Self::Whole { head, data: data.into(), trailers: None }
     }
 
@@ -118,12 +118,12 @@ impl Answer {
     pub(super) fn plain(&self) -> Option<Box<dyn Read>> {
         match self {
             Self::Streaming { .. } => None,
-            Self::Whole { head, data, .. } => plain(&head.headers, data),
+            Self::Whole { head, data, .. } => plain(&head.fields, data),
         }
     }
 
     /// The answer's head.
-    pub(super) fn head(&self) -> &Parts {
+    pub(super) fn head(&self) -> &ResponseHead {
         match self {
             Self::Streaming { head, .. } | Self::Whole { head, .. } => head,
         }
@@ -135,18 +135,18 @@ impl Answer {
         if head.status.as_u16() < 400 {
             return None;
         }
-        let encoding = head.headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+        let encoding = head.fields.text("content-encoding");
         fault::code(&data.start(fault::PREFIX_LIMIT), encoding)
     }
 
-    fn streaming(head: Parts, kept: Kept, next: Bytes, rest: ResponseBody) -> Self {
+    fn streaming(head: ResponseHead, kept: Kept, next: Bytes, rest: ResponseBody) -> Self {
         let mut prefix = kept.into_pieces();
         prefix.push(next);
         Self::Streaming { head, prefix: prefix.into_inner(), rest }
     }
 
     /// The head alone.
-    pub(super) fn into_head(self) -> Parts {
+    pub(super) fn into_head(self) -> ResponseHead {
         match self {
             Self::Streaming { head, .. } | Self::Whole { head, .. } => head,
         }
@@ -157,37 +157,31 @@ impl Answer {
         match self {
             Self::Whole { head, data, trailers } => {
                 exchange.record.finish(fate);
-                Response::from_parts(head, AnswerBody::Whole { data, trailers })
+                Response { head, body: AnswerBody::Whole { data, trailers } }
             }
             Self::Streaming { head, prefix, rest } => {
                 let download = Box::new(Download::begin(forwarder, exchange, &head, fate));
-                Response::from_parts(head, AnswerBody::Streaming(Box::new(Stream::new(prefix, rest, download))))
+                Response { head, body: AnswerBody::Streaming(Box::new(Stream::new(prefix, rest, download))) }
             }
         }
     }
 }
 
-/// Whether only the end of the connection marks the end of the body: no proof that it is complete.
-fn ends_by_close(method: &Method, head: &Parts) -> bool {
-    let bodiless = method == Method::HEAD || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status);
-    !bodiless && !head.headers.contains_key(CONTENT_LENGTH) && !head.headers.contains_key(TRANSFER_ENCODING)
-}
-
 /// Whether this says that it is JSON and does not end. What is coded in a way that cannot be read here is taken for finished.
-fn is_unfinished_json(headers: &HeaderMap, data: &Pieces) -> bool {
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().trim();
+fn is_unfinished_json(fields: &impl Fields, data: &Pieces) -> bool {
+    let media_type = fields.text("content-type").unwrap_or_default().trim();
     if !media_type.to_ascii_lowercase().starts_with("application/json") {
         return false;
     }
     // Nothing is not even a gzip stream, and nobody's loss.
-    !data.is_empty() && plain(headers, data).is_some_and(is_unfinished)
+    !data.is_empty() && plain(fields, data).is_some_and(is_unfinished)
 }
 
 /// What `data` is once unpacked, where its coding is understood.
-fn plain(headers: &HeaderMap, data: &Pieces) -> Option<Box<dyn Read>> {
-    let coding = match headers.get(CONTENT_ENCODING) {
+fn plain(fields: &impl Fields, data: &Pieces) -> Option<Box<dyn Read>> {
+    let coding = match fields.value("content-encoding") {
         None => None,
-        Some(coding) => Some(coding.to_str().ok()?),
+        Some(coding) => Some(visible(coding)?),
     };
     Some(match Coding::of(coding)? {
         Coding::Identity => Box::new(data.reader()),
@@ -224,6 +218,7 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use http::HeaderValue;
+    use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
     use super::*;
 

@@ -6,13 +6,7 @@
 use std::io::Read;
 
 use bytes::Bytes;
-use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, TRAILER,
-    TRANSFER_ENCODING,
-};
-use http::response::Parts;
-use http::{Method, Response, StatusCode};
-use hyper::ext::ReasonPhrase;
+use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::answer::{Answer, ReadLimits};
@@ -20,6 +14,7 @@ use super::exchange::{Attempt, Exchange};
 use super::forward::Forwarder;
 use super::route::Target;
 use super::stream::AnswerBody;
+use crate::http1::{Response, ResponseHead};
 use crate::metrics::labels::{EchoResolution, Fate};
 use crate::retry::classify::Class;
 use crate::retry::echo::collection::Existing;
@@ -111,7 +106,7 @@ impl Forwarder {
     /// Whether what a create was refused for was made since our first send.
     async fn verifies(&self, exchange: &mut Exchange) -> bool {
         let template = &exchange.template;
-        if !is_bearer(template.headers()) {
+        if !is_bearer(template.fields()) {
             return false;
         }
         let body = exchange.body.whole().unwrap_or_default();
@@ -123,7 +118,7 @@ impl Forwarder {
     /// Those of the tasks that were made since our first send.
     async fn verifies_tasks<'a>(&self, exchange: &mut Exchange, existing: &Existing<'a>) -> Existing<'a> {
         let template = &exchange.template;
-        let target = existing.lookup(template.path(), template.query()).filter(|_| is_bearer(template.headers()));
+        let target = existing.lookup(template.path(), template.query()).filter(|_| is_bearer(template.fields()));
         let list = match target {
             Some(target) => self.look_up(exchange, &target).await,
             None => None,
@@ -140,7 +135,7 @@ impl Forwarder {
             let situation = Situation { subject, ..exchange.situation(&self.drain) };
             let limit = self.policy.lookup_limit(&situation);
             let deadline = Instant::now() + limit;
-            let request = exchange.template.read(target)?;
+            let request = exchange.template.read(target);
             match self.send(&exchange.throttle, exchange.template.origin(), || request, Replayable::Held, Some(limit)).await
             {
                 Ok(response) => break (response, situation, deadline),
@@ -157,7 +152,7 @@ impl Forwarder {
         let status = response.status();
         self.note_head(exchange, &response);
         let limits = ReadLimits { buffer: self.bodies.response_buffer, idle: self.body_idle_timeout, stream_at: deadline };
-        let read = Answer::read(response, &Method::GET, limits, &self.holding.memory).await;
+        let read = Answer::read(response, limits, &self.holding.memory).await;
         let outcome = match &read {
             Ok(_) => Outcome::Responded { status, hint: None, fault: None },
             Err(_) => Outcome::Failed { failure: Failure::Truncated, transmission: Transmission::Sent },
@@ -172,31 +167,27 @@ impl Forwarder {
 }
 
 /// The head of a success without a body, made of a refusal's: what tells of the request stays, what tells of the refusal goes.
-fn success(mut head: Parts, status: StatusCode) -> Parts {
+fn success(mut head: ResponseHead, status: StatusCode) -> ResponseHead {
     head.status = status;
-    head.extensions.remove::<ReasonPhrase>();
-    head.headers =
-        without(&head.headers, &[CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, TRAILER, TRANSFER_ENCODING]);
-    if status != StatusCode::NO_CONTENT {
-        head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
+    head.reason = None;
+    head.fields.remove(&["content-type", "retry-after"]);
+    let length = if status == StatusCode::NO_CONTENT { None } else { Some(0) };
+    reframe(&mut head, length);
     head
 }
 
 /// The head of an answer whose body was exchanged for one of `length` bytes.
-fn rewritten_head(mut head: Parts, length: usize) -> Parts {
-    head.headers = without(&head.headers, &[CONTENT_LENGTH, CONTENT_ENCODING, TRAILER, TRANSFER_ENCODING]);
-    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+fn rewritten_head(mut head: ResponseHead, length: usize) -> ResponseHead {
+    reframe(&mut head, Some(length));
     head
 }
 
-/// The fields but for these, in their order.
-fn without(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers.iter().filter(|(name, _)| !names.contains(name)) {
-        kept.append(name.clone(), value.clone());
+/// Exchanges what is said of the body.
+fn reframe(head: &mut ResponseHead, length: Option<usize>) {
+    head.fields.remove(&["content-length", "content-encoding", "trailer", "transfer-encoding"]);
+    if let Some(length) = length {
+        head.fields.append("content-length", length.to_string().as_bytes());
     }
-    kept
 }
 
 /// The text of an answer read whole, unpacked where it came packed.
@@ -215,18 +206,16 @@ mod tests {
 
     #[test]
     fn a_success_made_of_a_refusal_keeps_what_tells_of_the_request() {
-        let refusal = Response::builder()
-            .status(409)
-            .header("server", "Batch")
-            .header("content-length", "77")
-            .header("request-id", "1")
-            .header("content-type", "application/json")
-            .header("retry-after", "9")
-            .header("date", "today");
-        let (head, ()) = refusal.body(()).unwrap().into_parts();
-        let made = success(head.clone(), StatusCode::ACCEPTED);
-        let fields: Vec<_> = made.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
-        assert_eq!(fields, [("server", "Batch"), ("request-id", "1"), ("date", "today"), ("content-length", "0")]);
-        assert!(!success(head, StatusCode::NO_CONTENT).headers.contains_key("content-length"));
+        let refusal = b"HTTP/1.1 409 Gone Before\r\nServer: Batch\r\nContent-Length: 77\r\nrequest-id: 1\r\nContent-Type: application/json\r\n\
+                        retry-after: 9\r\nDate: today\r\n\r\n";
+        let (head, _) = ResponseHead::parse(refusal).unwrap().unwrap();
+        let written = |head: ResponseHead| {
+            let mut out = Vec::new();
+            head.write_to(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let want = "HTTP/1.1 202 Accepted\r\nServer: Batch\r\nrequest-id: 1\r\nDate: today\r\ncontent-length: 0\r\n\r\n";
+        assert_eq!(written(success(head.clone(), StatusCode::ACCEPTED)), want);
+        assert!(!success(head, StatusCode::NO_CONTENT).fields.contains("content-length"));
     }
 }

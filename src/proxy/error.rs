@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
@@ -14,6 +14,7 @@ use serde_json::json;
 use super::route::Rejection;
 use super::template::InvalidRequest;
 use super::throttle::Refused;
+use crate::http1::MalformedHead;
 use crate::retry::outcome::{Failure, Transmission};
 
 /// What the proxy has to say about a request it could not get answered.
@@ -140,10 +141,26 @@ impl Trouble {
     }
 }
 
+impl From<MalformedHead> for Trouble {
+    fn from(malformed: MalformedHead) -> Self {
+        let status = match malformed {
+            MalformedHead::Coding => StatusCode::NOT_IMPLEMENTED,
+            MalformedHead::TargetTooLong => StatusCode::URI_TOO_LONG,
+            MalformedHead::TooLong | MalformedHead::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            MalformedHead::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, "http_request_error", "ProxyRequestMalformed", malformed.as_str())
+    }
+}
+
 impl From<InvalidRequest> for Trouble {
     fn from(invalid: InvalidRequest) -> Self {
         let message = match invalid {
             InvalidRequest::Connect => "CONNECT inside a connection that is already opened.",
+            InvalidRequest::Hosts => "The request has no Host, or more than one.",
+            InvalidRequest::Options => "Connection names a field that belongs to the request and not to the connection.",
+            InvalidRequest::Target => "The request target is neither a path nor a URL.",
             InvalidRequest::OtherHost => "The request names another host than the CONNECT this connection began with.",
         };
         Self::new(StatusCode::BAD_REQUEST, "http_request_error", "ProxyRequestInvalid", message)
@@ -153,6 +170,10 @@ impl From<InvalidRequest> for Trouble {
 /// The answer to a CONNECT or a plain-http request that goes nowhere.
 pub(super) fn rejection(rejection: Rejection, listen: &str) -> Response<Full<Bytes>> {
     let (status, words) = match rejection {
+        Rejection::Authority => {
+            (StatusCode::BAD_REQUEST, "The target names a user, no host, or a port that is no number.".to_owned())
+        }
+        Rejection::ConnectFields => (StatusCode::BAD_REQUEST, "The CONNECT has a body, or more than one Host.".to_owned()),
         Rejection::ConnectTarget => (StatusCode::BAD_REQUEST, "CONNECT needs a target of the form host:port.".to_owned()),
         Rejection::ForwardHost => (StatusCode::FORBIDDEN, "forward.allow does not name this host.".to_owned()),
         Rejection::NotAProxyRequest => (
@@ -176,7 +197,10 @@ pub(super) fn rejection(rejection: Rejection, listen: &str) -> Response<Full<Byt
                 .to_owned(),
         ),
     };
-    plain(status, &words)
+    let mut response = plain(status, &words);
+    // Whoever sent this may have meant more by what follows.
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// A text for people.

@@ -4,9 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use http::header::DATE;
-use http::response::Parts;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -18,6 +16,8 @@ use super::repeats::{GivenUp, RepeatKey};
 use super::template::Template;
 use super::throttle::{Caller, Throttle};
 use crate::batch::credential::{self, Credential};
+use crate::batch::fields::{Fields, visible};
+use crate::http1::{FieldLines, ResponseHead};
 use crate::metrics::labels::{EchoResolution, RetryReason};
 use crate::retry::classify::Class;
 use crate::retry::echo::Window;
@@ -160,11 +160,11 @@ impl Exchange {
     }
 
     /// An answer with this head came. When that was by the service's clock is asked of creates only.
-    pub(super) fn observe(&mut self, headers: &HeaderMap) {
+    pub(super) fn observe(&mut self, fields: &FieldLines) {
         if !self.subject.creates() && !self.subject.creates_collection() {
             return;
         }
-        let date = headers.get(DATE).and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
+        let date = fields.text("date").and_then(|date| httpdate::parse_http_date(date).ok());
         if let Some(date) = date {
             self.window.observe(date, self.first_sent.elapsed());
         }
@@ -261,20 +261,20 @@ impl Exchange {
         );
     }
 
-    pub(super) fn log_echo(&self, resolution: EchoResolution, head: &Parts) {
+    pub(super) fn log_echo(&self, resolution: EchoResolution, head: &ResponseHead) {
         info!(
             operation = self.record.operation(),
             account = %self.record.account(),
             attempts = self.record.attempts(),
             resolution = resolution.as_str(),
-            request_id = head.headers.get("request-id").and_then(|value| value.to_str().ok()),
+            request_id = head.fields.text("request-id"),
             client_request_id = self.client_request_id(),
             "an answer that an earlier send may have brought about"
         );
     }
 
     pub(super) fn client_request_id(&self) -> Option<&str> {
-        self.template.request_id()?.to_str().ok()
+        self.template.request_id().and_then(visible)
     }
 }
 
@@ -339,7 +339,7 @@ impl Attempt {
     /// Batch's id for the answer, for support tickets.
     fn request_id(&self) -> Option<&str> {
         let Self::Answered { answer, .. } = self else { return None };
-        answer.head().headers.get("request-id").and_then(|value| value.to_str().ok())
+        answer.head().fields.text("request-id")
     }
 }
 
@@ -360,7 +360,7 @@ fn asks_for_time(status: StatusCode, hint: Option<Duration>) -> bool {
 
 /// Until when the request may be presented again, on the monotonic clock.
 fn fresh_until(template: &Template) -> Option<(Instant, Credential)> {
-    let expiry = credential::expiry(template.headers())?;
+    let expiry = credential::expiry(template.fields())?;
     let left = expiry.at.duration_since(SystemTime::now()).unwrap_or_default();
     // A token that outlives any clock needs no limit.
     Instant::now().checked_add(left).map(|until| (until, expiry.credential))

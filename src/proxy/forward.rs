@@ -5,22 +5,23 @@ pub(super) mod download;
 mod ends;
 mod waits;
 
+use std::error::Error as StdError;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{Request, Response};
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http::{Method, Version};
+use http_body::Body;
 use tokio::time::Instant;
 use tracing::debug;
 
-use self::ends::refuse;
+use self::ends::{refuse, reject};
 use super::BodySettings;
 use super::answer::{Answer, CutShort, ReadLimits};
 use super::creations::Creations;
 use super::error::Trouble;
 use super::exchange::{Attempt, Exchange};
-use super::headers::strip_hop_by_hop;
 use super::held::{ClientBody, Holding};
 use super::memory::{ConnectionShare, Memory};
 use super::record::Record;
@@ -31,6 +32,7 @@ use super::template::Template;
 use super::terms::Terms;
 use super::throttle::Throttle;
 use crate::batch::fault;
+use crate::http1::{MalformedHead, RequestHead, Response};
 use crate::metrics::labels::{Fate, Side};
 use crate::metrics::{Account, Metrics};
 use crate::retry::classify::Class;
@@ -39,7 +41,7 @@ use crate::retry::policy::{Decision, Replayable, RetryPolicy, server_timeout};
 use crate::retry::retry_after;
 use crate::retry::subject::Subject;
 use crate::shutdown::Drain;
-use crate::upstream::{Origin, RequestBody, ResponseBody, Upstream};
+use crate::upstream::{Origin, Outgoing, ResponseBody, Upstream};
 
 /// Sends the requests of opened connections on.
 #[derive(Clone, Debug)]
@@ -111,25 +113,20 @@ impl Forwarder {
         self.holding.memory.connection()
     }
 
-    /// Gets `request` answered. Dropping the future, as hyper does when the client hangs up, ends waits and sends nothing more.
-    pub(super) async fn forward(&self, request: Request<Incoming>, endpoint: &Endpoint) -> Response<AnswerBody> {
-        let version = request.version();
-        let mut response = self.answer(request, endpoint).await;
-        *response.version_mut() = version;
-        strip_hop_by_hop(response.headers_mut());
-        response
-    }
-
-    async fn answer(&self, request: Request<Incoming>, endpoint: &Endpoint) -> Response<AnswerBody> {
-        let (parts, body) = request.into_parts();
-        let subject = Subject::of(&parts.method, parts.uri.path());
-        let record = Record::begin(self.metrics.clone(), endpoint.account.clone(), &subject);
-        let template = match Template::new(parts, &endpoint.target, &endpoint.origin) {
+    /// Gets the request of `head` and `body` answered. Dropping the future, as is done when the client hangs up, ends waits and sends nothing more.
+    pub(super) async fn forward<B>(&self, head: RequestHead, body: B, endpoint: &Endpoint) -> Response<AnswerBody>
+    where
+        B: Body<Data = Bytes> + Send + Sync + Unpin + 'static,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let version = head.version;
+        let subject = Subject::of(&head.method, head.path());
+        let record = self.record(endpoint, &subject);
+        let mut template = match Template::new(head, &endpoint.origin) {
             Ok(template) => template,
-            Err(invalid) => return refuse(invalid.into(), Fate::Permanent, &endpoint.target, record),
+            Err(invalid) => return reject(invalid.into(), &endpoint.target, record),
         };
-        let reading = ClientBody::read(body, template.is_chunked(), &self.holding);
-        let Ok(body) = reading.await else {
+        let Ok(body) = ClientBody::read(body, &self.holding).await else {
             return refuse(
                 Trouble::of(Failure::RequestBody, Transmission::NotSent),
                 Fate::ClientGone,
@@ -137,6 +134,9 @@ impl Forwarder {
                 record,
             );
         };
+        if version == Version::HTTP_2 {
+            template.frame(&body);
+        }
         let deadline = Instant::now() + self.policy.deadline_for(template.user_agent());
         let mut exchange = Exchange::begin(template, subject, body, endpoint, deadline, record);
         if let Some(left) = self.repeats.recall(|| exchange.repeat_key()) {
@@ -144,6 +144,16 @@ impl Forwarder {
         }
         exchange.lags(self.creations.lags_until(&endpoint.target, exchange.template.path()));
         self.replay(exchange, &endpoint.target).await
+    }
+
+    fn record(&self, endpoint: &Endpoint, subject: &Subject) -> Record {
+        Record::begin(self.metrics.clone(), endpoint.account.clone(), subject)
+    }
+
+    /// The answer to what is no request.
+    pub(super) fn refuse(&self, malformed: MalformedHead, endpoint: &Endpoint) -> Response<AnswerBody> {
+        let record = self.record(endpoint, &Subject::of(&Method::GET, ""));
+        reject(malformed.into(), &endpoint.target, record)
     }
 
     /// The loop. The account's gate is passed before every send. What few requests come to is apart, as each would keep room for it.
@@ -204,7 +214,7 @@ impl Forwarder {
         &self,
         throttle: &Throttle,
         origin: &Origin,
-        request: impl FnOnce() -> Request<RequestBody>,
+        request: impl FnOnce() -> Outgoing,
         body: Replayable,
         limit: Option<Duration>,
     ) -> Result<Response<ResponseBody>, Attempt> {
@@ -228,7 +238,7 @@ impl Forwarder {
             idle: self.body_idle_timeout,
             stream_at: exchange.streams_at(),
         };
-        match Answer::read(response, exchange.template.method(), limits, &self.holding.memory).await {
+        match Answer::read(response, limits, &self.holding.memory).await {
             Ok(answer) => {
                 let fault = answer.fault();
                 Attempt::Answered { answer, hint, fault }
@@ -240,10 +250,10 @@ impl Forwarder {
     /// Takes from an answer's head what is not to wait for its body, and gives back how long the service asks to wait.
     pub(super) fn note_head(&self, exchange: &mut Exchange, response: &Response<ResponseBody>) -> Option<Duration> {
         self.metrics.upstream_response(exchange.record.account(), response.status());
-        exchange.observe(response.headers());
+        exchange.observe(&response.head.fields);
         // A success asks for nothing.
         let hint =
-            if response.status().is_success() { None } else { retry_after::hint(response.headers(), SystemTime::now()) };
+            if response.status().is_success() { None } else { retry_after::hint(&response.head.fields, SystemTime::now()) };
         exchange.hear(response.status(), hint);
         hint
     }

@@ -1,56 +1,82 @@
 //! Header fields that belong to one connection and not to the message (RFC 9110, 7.6.1).
 //!
-//! A length beside a transfer coding is removed too (RFC 9112, 6.3): it means nothing, and hyper would not write such an answer.
+//! A length beside a transfer coding is removed from an answer too (RFC 9112, 6.3): it means nothing.
 //!
-//! What is removed is removed by building the map anew: `HeaderMap::remove` moves the last field into the hole, and the order in which a
-//! client sent its fields is kept. `Connection: keep-alive` says nothing that is not true of both connections, so it stays where it is.
+//! `Connection: keep-alive` says nothing that is not true of both connections, so it stays where it is.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use crate::batch::fields::Fields;
+use crate::http1::FieldLines;
 
-/// Removes what belongs to the connection the message came on. HTTP/2 has more to remove; hyper does that where it writes it.
-pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let keep_length = !headers.contains_key(TRANSFER_ENCODING) || !headers.contains_key(CONTENT_LENGTH);
-    if keep_length && !headers.keys().any(is_hop_by_hop) && is_plain_keep_alive(headers) {
+/// Removes what belongs to the connection the message came on.
+pub(super) fn strip_hop_by_hop(fields: &mut FieldLines) {
+    let (mut coded, mut sized, mut removes) = (false, false, false);
+    for (name, value) in fields.iter() {
+        match known(name) {
+            Known::Coding => coded = true,
+            Known::Length => sized = true,
+            Known::HopByHop => removes = true,
+            Known::Connection => removes |= !is_keep_alive(value),
+            Known::Other => {}
+        }
+    }
+    let lengthless = coded && sized;
+    if !removes && !lengthless {
         return;
     }
-    let listed: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|token| token.trim().parse().ok())
-        .collect();
-    let keep_connection = is_plain_keep_alive(headers);
-    let mut kept = HeaderMap::with_capacity(headers.len());
-    let mut current = None;
-    for (name, value) in std::mem::take(headers) {
-        if let Some(name) = name {
-            current = Some(name);
-        }
-        let Some(name) = &current else { continue };
-        let removed = is_hop_by_hop(name)
-            || listed.contains(name)
-            || *name == CONNECTION && !keep_connection
-            || *name == CONTENT_LENGTH && !keep_length;
-        if !removed {
-            kept.append(name.clone(), value);
-        }
-    }
-    *headers = kept;
+    let listed: Vec<Vec<u8>> = options(fields).map(<[u8]>::to_ascii_lowercase).collect();
+    let keep_connection = fields.values("connection").all(is_keep_alive);
+    fields.retain(|name, _| {
+        let stays = match known(name) {
+            Known::HopByHop => false,
+            Known::Connection => keep_connection,
+            Known::Length => !lengthless,
+            Known::Coding | Known::Other => true,
+        };
+        stays && (keep_connection || !listed.iter().any(|listed| name.eq_ignore_ascii_case(listed)))
+    });
 }
 
-/// Whether the fields ask for the connection to stay and for nothing else.
-fn is_plain_keep_alive(headers: &HeaderMap) -> bool {
-    headers.get_all(CONNECTION).iter().all(|value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"keep-alive"))
+/// Whether the connection's options name a field without which the message would be another one.
+pub(super) fn lists_end_to_end(fields: &FieldLines) -> bool {
+    const NEEDED: [&[u8]; 4] = [b"authorization", b"content-length", b"host", b"transfer-encoding"];
+    options(fields).any(|option| NEEDED.iter().any(|needed| option.eq_ignore_ascii_case(needed)))
 }
 
-/// `Trailer` and `Transfer-Encoding` are not here: they describe the body, which goes on as it is.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    // One look at the length instead of six comparisons: asked for each field of each message.
-    matches!(
-        name.as_str(),
-        "keep-alive" | "proxy-authenticate" | "proxy-authorization" | "proxy-connection" | "te" | "upgrade"
-    )
+/// What the `Connection` fields list.
+fn options(fields: &FieldLines) -> impl Iterator<Item = &[u8]> {
+    fields.values("connection").flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+/// Whether the field asks for the connection to stay and for nothing else.
+fn is_keep_alive(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"keep-alive")
+}
+
+/// The fields that mean something here.
+enum Known {
+    Coding,
+    Connection,
+    HopByHop,
+    Length,
+    Other,
+}
+
+/// `Trailer` and `Transfer-Encoding` do not belong to a connection: they describe the body, which goes on as it is.
+fn known(name: &[u8]) -> Known {
+    // One look at the length instead of nine comparisons: asked for each field of each message.
+    let (candidate, known): (&[u8], Known) = match name.len() {
+        2 => (b"te", Known::HopByHop),
+        7 => (b"upgrade", Known::HopByHop),
+        10 if name[0] | 0x20 == b'k' => (b"keep-alive", Known::HopByHop),
+        10 => (b"connection", Known::Connection),
+        14 => (b"content-length", Known::Length),
+        16 => (b"proxy-connection", Known::HopByHop),
+        17 => (b"transfer-encoding", Known::Coding),
+        18 => (b"proxy-authenticate", Known::HopByHop),
+        19 => (b"proxy-authorization", Known::HopByHop),
+        _ => return Known::Other,
+    };
+    if name.eq_ignore_ascii_case(candidate) { known } else { Known::Other }
 }
 
 #[cfg(test)]
@@ -58,12 +84,13 @@ mod tests {
     use super::*;
 
     fn strip(fields: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
-        let mut map = HeaderMap::new();
+        let mut lines = FieldLines::default();
         for (name, value) in fields {
-            map.append(*name, HeaderValue::from_static(value));
+            lines.append(name, value.as_bytes());
         }
-        strip_hop_by_hop(&mut map);
-        map.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+        strip_hop_by_hop(&mut lines);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        lines.iter().map(|(name, value)| (text(name), text(value))).collect()
     }
 
     fn owned(fields: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -75,7 +102,7 @@ mod tests {
         for (fields, want) in [
             (
                 &[("host", "h"), ("proxy-connection", "x"), ("a", "1"), ("te", "trailers"), ("b", "2"), ("a", "3")][..],
-                &[("host", "h"), ("a", "1"), ("a", "3"), ("b", "2")][..],
+                &[("host", "h"), ("a", "1"), ("b", "2"), ("a", "3")][..],
             ),
             (&[("connection", "close"), ("a", "1"), ("b", "2")], &[("a", "1"), ("b", "2")]),
             (

@@ -2,13 +2,13 @@
 //!
 //! What they are kept in is [`super::memory`]'s. When that is used up requests still flow, but cannot be replayed.
 
+use std::error::Error as StdError;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
@@ -50,7 +50,6 @@ pub(super) struct BrokenUpload;
 pub(super) struct HeldBody {
     data: Pieces,
     trailers: Option<HeaderMap>,
-    chunked: bool,
 }
 
 // === impl ClientBody ===
@@ -60,7 +59,11 @@ impl ClientBody {
     ///
     /// # Errors
     /// The client broke off or fell silent, or its framing is malformed.
-    pub(super) async fn read(mut body: Incoming, chunked: bool, holding: &Holding) -> Result<Self, BrokenUpload> {
+    pub(super) async fn read<B>(mut body: B, holding: &Holding) -> Result<Self, BrokenUpload>
+    where
+        B: Body<Data = Bytes> + Send + Sync + Unpin + 'static,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
         let memory = &holding.memory;
         let expected = body.size_hint().lower();
         if expected > holding.limit {
@@ -92,15 +95,14 @@ impl ClientBody {
             prefix.push(rest);
             return Ok(Self::stream(prefix, Upload::new(body, holding.idle), turn));
         }
-        Ok(Self::Held(HeldBody { data: kept.into_pieces(), trailers, chunked }))
+        Ok(Self::Held(HeldBody { data: kept.into_pieces(), trailers }))
     }
 
     /// The body for the next attempt; a streamed one can be taken once, after that it is empty.
     pub(super) fn next(&mut self) -> RequestBody {
         match std::mem::replace(self, Self::Spent) {
             Self::Held(held) => {
-                let body =
-                    RequestBody::Held { data: held.data.clone(), trailers: held.trailers.clone(), chunked: held.chunked };
+                let body = RequestBody::Held { data: held.data.clone(), trailers: held.trailers.clone() };
                 *self = Self::Held(held);
                 body
             }

@@ -1,24 +1,29 @@
 //! CONNECT to Batch hosts: TLS is ended here with a leaf made for the host, and each request inside goes to the replay loop.
 
-use std::sync::Arc;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hyper::body::Incoming;
+use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use super::forward::Endpoint;
-use super::http::{serve_http1, serve_http2};
+use super::http::{Ended, Reply, RequestStream, Service, serve_http1, serve_http2};
 use super::prefixed::Prefixed;
 use super::route::{Route, Target};
+use super::stream::AnswerBody;
+use super::template::from_http_2;
 use super::watch::Watch;
 use super::{Shared, tunnel};
+use crate::http1::{MalformedHead, RequestHead, Response};
 use crate::metrics::labels::{ConnectionKind, ConnectionResult, LeafResult, Side};
 use crate::tls::handshake::{ClientRuntime, HandshakeFailure};
 use crate::tls::leaf::Issued;
-use crate::upstream::{ReadAhead, Sips, TLS_WRITE_LIMIT};
+use crate::upstream::{ReadAhead, TLS_WRITE_LIMIT};
 
 /// Serves what comes through an accepted CONNECT.
 pub(super) async fn run(shared: &Shared, client: Prefixed, target: Target, runtime: ClientRuntime) {
@@ -116,22 +121,28 @@ async fn serve(
         return ConnectionResult::Failed;
     };
     let endpoint = Endpoint { account, target, origin, throttle, client: stream.get_ref().0.get_ref().client() };
-    let asked = Arc::new(AtomicBool::new(false));
-    let handle = {
-        let (endpoint, watch, asked) = (endpoint.clone(), watch.clone(), asked.clone());
-        move |request| {
-            asked.store(true, Ordering::Relaxed);
-            let (live, endpoint, busy) = (shared.live(), endpoint.clone(), watch.busy());
-            async move { Ok(live.forwarder.forward(request, &endpoint).await.map(|body| busy.until_written(body))) }
-        }
-    };
+    let service = Opened { shared, endpoint, asked: AtomicBool::new(false) };
     let lasted = Instant::now();
     let result = if http2 {
+        let handle = |request: http::Request<Incoming>| {
+            let (live, busy) = (shared.live(), watch.busy());
+            service.asked.store(true, Ordering::Relaxed);
+            let endpoint = service.endpoint.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                let answer = live.forwarder.forward(from_http_2(&parts), body, &endpoint).await;
+                Ok(to_http_2(answer).map(|body| busy.until_written(body)))
+            }
+        };
         // Few clients speak it, and all would keep room for it.
         Box::pin(serve_http2(stream, handle, &watch, &shared.drain)).await
     } else {
-        serve_http1(Sips::new(stream), handle, &watch, &shared.drain).await
+        match serve_http1(stream, &service, &watch, &shared.drain).await {
+            Ended::Closed(result) => result,
+            Ended::Upgraded(_, never) => match never {},
+        }
     };
+    let Opened { endpoint, asked, .. } = service;
     // As above, where the end of Node's handshake got through before it hung up.
     let gone_at_once = !asked.load(Ordering::Relaxed) && lasted.elapsed() < DISTRUST_SHOWS_WITHIN;
     if gone_at_once && runtime == ClientRuntime::Node && !shared.drain.has_started() {
@@ -140,6 +151,38 @@ async fn serve(
         return ConnectionResult::Failed;
     }
     result
+}
+
+/// The requests inside an opened connection.
+struct Opened<'a> {
+    shared: &'a Shared,
+    endpoint: Endpoint,
+    asked: AtomicBool,
+}
+
+impl<S: AsyncBufRead + AsyncWrite + Send + Unpin + 'static> Service<S> for Opened<'_> {
+    type Body = AnswerBody;
+    type Upgrade = Infallible;
+
+    async fn answer(&self, head: RequestHead, body: RequestStream<S>) -> Reply<AnswerBody, Infallible> {
+        self.asked.store(true, Ordering::Relaxed);
+        Reply::Answer(self.shared.live().forwarder.forward(head, body, &self.endpoint).await)
+    }
+
+    fn refuse(&self, malformed: MalformedHead) -> Response<AnswerBody> {
+        self.asked.store(true, Ordering::Relaxed);
+        self.shared.live().forwarder.refuse(malformed, &self.endpoint)
+    }
+}
+
+/// An answer as HTTP/2 writes it, which has no fields about the connection.
+fn to_http_2<B>(answer: Response<B>) -> http::Response<B> {
+    let Response { mut head, body } = answer;
+    head.fields.remove(&["connection", "transfer-encoding"]);
+    let mut response = http::Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.fields.to_map();
+    response
 }
 
 /// The one line that says what is wrong and what to set.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::upstream::write_through_stream;
@@ -21,9 +21,10 @@ pub(super) struct Prefixed {
 // === impl Prefixed ===
 
 impl Prefixed {
-    pub(super) fn new(prefix: &[u8], stream: TcpStream) -> Self {
+    /// The stream that `buffered` reads, with what it has read.
+    pub(super) fn new(buffered: BufReader<TcpStream>) -> Self {
         // Copied, and mostly nothing: the buffer it was read into would live as long as the connection.
-        Self { prefix: Bytes::copy_from_slice(prefix), stream }
+        Self { prefix: Bytes::copy_from_slice(buffered.buffer()), stream: buffered.into_inner() }
     }
 
     /// Where the other end is; unspecified once it is gone.

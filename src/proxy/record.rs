@@ -1,11 +1,12 @@
 //! What happens to one request, for metrics and logs. Each ends in exactly one fate: a record dropped unfinished means the client went away.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::template::Template;
+use crate::batch::fields::visible;
 use crate::metrics::labels::{EchoResolution, Fate, RetryReason};
 use crate::metrics::{Account, Metrics, Replay, Trail, Waits};
 use crate::retry::classify::Class;
@@ -94,7 +95,7 @@ impl Record {
 
     fn trail(&mut self, template: &Template) -> &mut Trail {
         self.trail.get_or_insert_with(|| {
-            let id = template.request_id().and_then(|id| id.to_str().ok());
+            let id = template.request_id().and_then(visible);
             Box::new(Trail::new(template.method().as_str(), &target_for_log(template.path()), id))
         })
     }
@@ -111,15 +112,14 @@ impl Record {
     }
 
     /// The value of `Proxy-Status` (RFC 9209); `error` is one of its types, where the proxy itself answers.
-    pub(super) fn proxy_status(&self, fate: Fate, error: Option<&str>) -> HeaderValue {
+    pub(super) fn proxy_status(&self, fate: Fate, error: Option<&str>) -> Cow<'static, str> {
         if fate == Fate::FirstTry && error.is_none() && self.attempts == 1 && self.waited.is_zero() && self.echo.is_none() {
-            return USUAL_STATUS;
+            return USUAL_STATUS.into();
         }
         let error = error.map(|error| format!("; error={error}")).unwrap_or_default();
         let echo = self.echo.map(|echo| format!("; echo={}", echo.as_str())).unwrap_or_default();
         let (attempts, fate, waited) = (self.attempts, fate.as_str(), self.waited.as_secs_f64());
-        let status = format!("batch-retry-proxy{error}; attempts={attempts}; fate={fate}; waited={waited:.1}{echo}");
-        HeaderValue::try_from(status).unwrap_or(HeaderValue::from_static("batch-retry-proxy"))
+        format!("batch-retry-proxy{error}; attempts={attempts}; fate={fate}; waited={waited:.1}{echo}").into()
     }
 
     pub(super) fn account(&self) -> &Account {
@@ -170,7 +170,7 @@ impl Drop for Record {
 }
 
 /// What nearly every answer says: not put together each time.
-const USUAL_STATUS: HeaderValue = HeaderValue::from_static("batch-retry-proxy; attempts=1; fate=first_try; waited=0.0");
+const USUAL_STATUS: &str = "batch-retry-proxy; attempts=1; fate=first_try; waited=0.0";
 
 #[cfg(test)]
 mod tests {

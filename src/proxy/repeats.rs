@@ -6,13 +6,13 @@
 
 use std::time::{Duration, Instant as StdInstant};
 
-use http::header::AUTHORIZATION;
 use moka::Expiry;
 use moka::sync::Cache;
 use ring::digest::{Context, SHA256};
 use tokio::time::Instant;
 
 use super::template::Template;
+use crate::batch::fields::Fields;
 use crate::retry::echo::Window;
 use crate::retry::policy::Earlier;
 use crate::upstream::Pieces;
@@ -111,7 +111,7 @@ impl Expiry<RepeatKey, Remembered> for OwnLife {
 impl RepeatKey {
     /// The key of a request that a repeat can be told by; `body` is `None` where it is not held.
     pub(super) fn of(template: &Template, body: Option<&Pieces>) -> Option<Self> {
-        let authorization = template.headers().get(AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
+        let authorization = template.fields().value("authorization").unwrap_or_default();
         let id = template.request_id();
         // A signature is over a date and a length: with the body, and only with it, it tells one call from another.
         let signed = authorization.get(..SHARED_KEY.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(SHARED_KEY));
@@ -124,7 +124,7 @@ impl RepeatKey {
             template.origin().authority().as_str().as_bytes(),
             template.target().as_bytes(),
             authorization,
-            id.map(|id| id.as_bytes()).unwrap_or_default(),
+            id.unwrap_or_default(),
         ] {
             // With its length, so that no two lists of parts look alike.
             context.update(&(part.len() as u64).to_le_bytes());
@@ -151,15 +151,16 @@ mod tests {
     use http::Request;
 
     use super::super::route::Target;
+    use super::super::template::from_http_2;
     use super::*;
 
     fn template(method: &str, target: &str, fields: &[(&'static str, &'static str)]) -> Template {
-        let mut request = Request::builder().method(method).uri(target);
+        let mut request = Request::builder().method(method).uri(target).header("host", "acct.example");
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
         let target = Target::new("acct.example", 443);
-        Template::new(request.body(()).unwrap().into_parts().0, &target, &target.origin().unwrap()).unwrap()
+        Template::new(from_http_2(&request.body(()).unwrap().into_parts().0), &target.origin().unwrap()).unwrap()
     }
 
     fn given_up() -> GivenUp {

@@ -1,12 +1,16 @@
 //! What becomes of a request that arrives on the proxy's port, by its method and target alone.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
+use http::uri::Authority;
 use http::{Method, Uri};
 
 use super::RouteSettings;
 use crate::batch::endpoint::HostPattern;
-use crate::upstream::Origin;
+use crate::batch::fields::Fields;
+use crate::http1::FieldLines;
+use crate::upstream::{Origin, port_of};
 
 /// What becomes of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +35,10 @@ pub(super) struct Target {
 /// Why nothing is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
+    /// The target of a plain-http request has a user, no host, or a port that is none.
+    Authority,
+    /// A CONNECT with several hosts, or a body.
+    ConnectFields,
     /// A CONNECT whose target is not `host:port`.
     ConnectTarget,
     /// `forward.allow` does not name the host.
@@ -66,8 +74,11 @@ impl Route {
             }
             return Self::tunnel(target, reach, settings);
         }
-        if uri.authority().is_none() {
-            return Self::Reject(Rejection::NotAProxyRequest);
+        match uri.authority() {
+            None => return Self::Reject(Rejection::NotAProxyRequest),
+            Some(_) if uri.scheme().is_none() => return Self::Reject(Rejection::NotAProxyRequest),
+            Some(authority) if !is_plain(authority) => return Self::Reject(Rejection::Authority),
+            Some(_) => {}
         }
         match Origin::of(uri).filter(|origin| !origin.is_secure()) {
             None => Self::Reject(Rejection::Scheme),
@@ -94,6 +105,29 @@ impl Route {
     }
 }
 
+/// Whether it names a host, no user, and as a port, if any, a number.
+fn is_plain(authority: &Authority) -> bool {
+    let text = authority.as_str();
+    let port = text.strip_prefix(authority.host()).unwrap_or(":");
+    let plain_port = port.is_empty() || port.strip_prefix(':').and_then(port_of).is_some();
+    is_host(authority.host()) && !text.contains('@') && plain_port
+}
+
+/// Whether it is a name or an address, and nothing that somebody could take for two.
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
+    }
+}
+
+/// Whether a CONNECT is one and nothing else: what stands behind a body would be read as the tunnel's by some. Whom its `Host` names means
+/// nothing, and may be the proxy, as Node writes it unless it is told otherwise.
+pub(super) fn is_plain_connect(fields: &FieldLines) -> bool {
+    let bodiless = fields.value("content-length").is_none_or(|length| length == b"0");
+    bodiless && !fields.contains("transfer-encoding") && fields.values("host").nth(1).is_none()
+}
+
 /// Whether the list names the host; an empty list names all.
 fn named(patterns: &[HostPattern], host: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(host))
@@ -109,9 +143,9 @@ impl Target {
 
     fn of_connect(uri: &Uri) -> Option<Self> {
         let authority = uri.authority()?;
-        let userinfo = authority.as_str().contains('@');
         let port = authority.port_u16().filter(|port| *port != 0)?;
-        (!userinfo && !authority.host().is_empty()).then(|| Self::new(authority.host(), port))
+        let alone = uri.scheme().is_none() && uri.path().is_empty();
+        (alone && is_plain(authority)).then(|| Self::new(authority.host(), port))
     }
 
     /// Where TLS connections to it lead; `None` where it can be written in no URL.
@@ -127,16 +161,6 @@ impl Target {
     /// The port.
     pub(super) fn port(&self) -> u16 {
         self.port
-    }
-
-    /// Whether a `Host` field or `:authority` names this target. A port of 443 may be left out.
-    pub(super) fn is_named_by(&self, authority: &str) -> bool {
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
-            _ => (authority, Some(443)),
-        };
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        host.eq_ignore_ascii_case(&self.host) && port == Some(self.port)
     }
 }
 
@@ -231,23 +255,5 @@ mod tests {
         ] {
             assert_eq!(route(method, target, Reach::Loopback, &settings), want, "{method} {target}");
         }
-    }
-
-    #[test]
-    fn a_host_field_names_a_target_with_or_without_the_default_port() {
-        let target = Target::new("Acct.example", 443);
-        for (authority, want) in [
-            ("acct.example", true),
-            ("ACCT.EXAMPLE:443", true),
-            ("acct.example:444", false),
-            ("acct.example:", false),
-            ("other.example", false),
-            ("", false),
-        ] {
-            assert_eq!(target.is_named_by(authority), want, "{authority}");
-        }
-        assert!(Target::new("::1", 443).is_named_by("[::1]"));
-        assert!(Target::new("::1", 8443).is_named_by("[::1]:8443"));
-        assert!(!Target::new("::1", 8443).is_named_by("[::1]"));
     }
 }

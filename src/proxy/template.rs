@@ -1,14 +1,16 @@
 //! A request as it is sent, every time: what the client signed goes out byte for byte.
 
-use http::header::{ACCEPT, AUTHORIZATION, COOKIE, HOST, HeaderValue, TRANSFER_ENCODING, USER_AGENT};
-use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
+use std::borrow::Cow;
+
+use http::uri::{PathAndQuery, Scheme};
+use http::{Method, Uri, Version};
 use thiserror::Error;
 
-use super::headers::strip_hop_by_hop;
-use super::route::Target;
-use crate::upstream::{Origin, RequestBody, origin_form};
+use super::headers::{lists_end_to_end, strip_hop_by_hop};
+use super::held::ClientBody;
+use crate::batch::fields::{Fields, visible};
+use crate::http1::{FieldLines, RequestHead, path_len};
+use crate::upstream::{Origin, Outgoing, Pieces, RequestBody};
 
 /// What every attempt of a request has in common.
 #[derive(Clone, Debug)]
@@ -16,10 +18,9 @@ pub(super) struct Template {
     method: Method,
     origin: Origin,
     /// Path and query.
-    uri: Uri,
-    headers: HeaderMap,
-    /// Carries the spelling of the header names from hyper's server to its client.
-    extensions: Extensions,
+    target: Box<str>,
+    path_len: usize,
+    fields: FieldLines,
 }
 
 /// Why a request inside an opened connection cannot be sent on.
@@ -27,63 +28,77 @@ pub(super) struct Template {
 pub(super) enum InvalidRequest {
     #[error("CONNECT inside an opened connection")]
     Connect,
+    #[error("the connection's options name a field that belongs to the request")]
+    Options,
+    #[error("no Host, or more than one")]
+    Hosts,
     #[error("the request names another host than the connection was opened to")]
     OtherHost,
+    #[error("the request target is neither a path nor a URL")]
+    Target,
 }
 
 // === impl Template ===
 
 impl Template {
-    /// The request of `parts`, which came for `target`, to be sent to `origin`.
+    /// The request of `head`, to be sent to `origin`.
     ///
     /// # Errors
-    /// The request belongs to another host, or opens a connection.
-    pub(super) fn new(parts: Parts, target: &Target, origin: &Origin) -> Result<Self, InvalidRequest> {
-        let Parts { method, uri, version, mut headers, extensions, .. } = parts;
+    /// The request belongs to another host, opens a connection, or could be taken for another one by the next who reads it.
+    pub(super) fn new(head: RequestHead, origin: &Origin) -> Result<Self, InvalidRequest> {
+        let RequestHead { method, target: written, version, mut fields } = head;
         if method == Method::CONNECT {
             return Err(InvalidRequest::Connect);
         }
-        let authority = uri.authority().map(|authority| authority.as_str());
-        let hosts = headers.get_all(HOST).iter().map(|value| value.to_str().unwrap_or_default());
-        if authority.into_iter().chain(hosts).any(|named| !target.is_named_by(named)) {
-            return Err(InvalidRequest::OtherHost);
+        let plain = written.starts_with('/') || &*written == "*" && method == Method::OPTIONS;
+        let written = if plain { written } else { origin_form(&written, origin)? };
+        check_host(&mut fields, version, origin)?;
+        if lists_end_to_end(&fields) {
+            return Err(InvalidRequest::Options);
         }
-        if version == Version::HTTP_2 {
-            from_http_2(&mut headers, authority);
+        strip_hop_by_hop(&mut fields);
+        Ok(Self { method, origin: origin.clone(), path_len: path_len(&written), target: written, fields })
+    }
+
+    /// Says how long the body is, where the client's protocol had no need to.
+    pub(super) fn frame(&mut self, body: &ClientBody) {
+        if self.fields.contains("content-length") || self.is_chunked() {
+            return;
         }
-        strip_hop_by_hop(&mut headers);
-        Ok(Self { method, origin: origin.clone(), uri: origin_form(uri), headers, extensions })
+        match body {
+            ClientBody::Held(_) => {
+                let length = body.pieces().map_or(0, Pieces::len);
+                if length > 0 {
+                    self.fields.append("content-length", length.to_string().as_bytes());
+                }
+            }
+            ClientBody::Streamed(_) => self.fields.append("transfer-encoding", b"chunked"),
+            ClientBody::Spent => {}
+        }
     }
 
     /// The request of one attempt.
-    pub(super) fn request(&self, body: RequestBody) -> Request<RequestBody> {
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        *request.extensions_mut() = self.extensions.clone();
-        request
+    pub(super) fn request(&self, body: RequestBody) -> Outgoing {
+        let head = write_head(&self.method, &self.target, &self.fields);
+        Outgoing { head, method: self.method.clone(), chunked: self.is_chunked(), body }
     }
 
     /// A read in the client's name of something else on the same account. Only for a credential that is no signature over the request.
-    pub(super) fn read(&self, target: &str) -> Option<Request<RequestBody>> {
-        let target: PathAndQuery = target.parse().ok()?;
-        let mut headers = HeaderMap::new();
-        for name in [HOST, USER_AGENT, AUTHORIZATION] {
-            if let Some(value) = self.headers.get(&name) {
-                headers.insert(name, value.clone());
+    pub(super) fn read(&self, target: &str) -> Outgoing {
+        let mut fields = FieldLines::default();
+        for name in ["host", "user-agent", "authorization"] {
+            if let Some(value) = self.fields.value(name) {
+                fields.append(name, value);
             }
         }
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let mut request = Request::new(RequestBody::empty());
-        *request.uri_mut() = Uri::from(target);
-        *request.headers_mut() = headers;
-        Some(request)
+        fields.append("accept", b"application/json");
+        let head = write_head(&Method::GET, target, &fields);
+        Outgoing { head, method: Method::GET, chunked: false, body: RequestBody::empty() }
     }
 
     /// The id that the client gave this call and gives its own repeats of it.
-    pub(super) fn request_id(&self) -> Option<&HeaderValue> {
-        self.headers.get("client-request-id").or_else(|| self.headers.get("x-ms-client-request-id"))
+    pub(super) fn request_id(&self) -> Option<&[u8]> {
+        self.fields.value("client-request-id").or_else(|| self.fields.value("x-ms-client-request-id"))
     }
 
     /// Where it is sent.
@@ -93,11 +108,11 @@ impl Template {
 
     /// Path and query, as they are written.
     pub(super) fn target(&self) -> &str {
-        self.uri.path_and_query().map_or("/", PathAndQuery::as_str)
+        &self.target
     }
 
     pub(super) fn path(&self) -> &str {
-        self.uri.path()
+        &self.target[..self.path_len]
     }
 
     pub(super) fn method(&self) -> &Method {
@@ -105,61 +120,118 @@ impl Template {
     }
 
     pub(super) fn query(&self) -> &str {
-        self.uri.query().unwrap_or_default()
+        self.target.get(self.path_len + 1..).unwrap_or_default()
     }
 
-    pub(super) fn headers(&self) -> &HeaderMap {
-        &self.headers
+    pub(super) fn fields(&self) -> &FieldLines {
+        &self.fields
     }
 
     pub(super) fn user_agent(&self) -> &str {
-        self.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.fields.text("user-agent").unwrap_or_default()
     }
 
     pub(super) fn is_chunked(&self) -> bool {
-        self.headers.contains_key(TRANSFER_ENCODING)
+        self.fields.contains("transfer-encoding")
     }
 }
 
-/// HTTP/1.1 wants a `Host`, first, and one `cookie` field (RFC 9113, 8.2.3).
-fn from_http_2(headers: &mut HeaderMap, authority: Option<&str>) {
-    let fields = std::mem::take(headers);
-    let cookies: Vec<&[u8]> = fields.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    let cookies = HeaderValue::from_bytes(&cookies.join(&b"; "[..])).ok().filter(|joined| !joined.is_empty());
-    if let Some(host) = authority.filter(|_| !fields.contains_key(HOST)).and_then(|host| HeaderValue::from_str(host).ok()) {
-        headers.append(HOST, host);
+/// Whether the one `Host` names `origin`. A request of HTTP/1.0 may have none (RFC 9112, 3.2) and is given it.
+pub(super) fn check_host(fields: &mut FieldLines, version: Version, origin: &Origin) -> Result<(), InvalidRequest> {
+    if fields.values("host").nth(1).is_some() {
+        return Err(InvalidRequest::Hosts);
     }
-    for (name, value) in &fields {
-        if name != COOKIE {
-            headers.append(name.clone(), value.clone());
+    match fields.value("host") {
+        Some(host) if visible(host).is_some_and(|host| origin.is_named_by(host)) => Ok(()),
+        Some(_) => Err(InvalidRequest::OtherHost),
+        None if version == Version::HTTP_10 => {
+            fields.append("host", origin.host_field().as_bytes());
+            Ok(())
         }
+        None => Err(InvalidRequest::Hosts),
     }
-    if let Some(cookies) = cookies {
-        headers.append(COOKIE, cookies);
+}
+
+/// The head of a request as it is written.
+pub(super) fn write_head(method: &Method, target: &str, fields: &FieldLines) -> Vec<u8> {
+    // A small body fits in behind it.
+    let mut head = Vec::with_capacity(fields.written_len() + target.len() + 1024);
+    for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+        head.extend_from_slice(part.as_bytes());
     }
+    fields.write_to(&mut head);
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+/// Path and query of a target in absolute form, which must lead to `origin`.
+fn origin_form(written: &str, origin: &Origin) -> Result<Box<str>, InvalidRequest> {
+    let uri: Uri = written.parse().map_err(|_| InvalidRequest::Target)?;
+    let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else { return Err(InvalidRequest::Target) };
+    if *scheme != Scheme::HTTPS || !origin.is_named_by(authority.as_str()) {
+        return Err(InvalidRequest::OtherHost);
+    }
+    Ok(path_and_query(&uri).into())
+}
+
+/// What is written of a target to its origin (RFC 9112, 3.2.1).
+pub(super) fn path_and_query(target: &Uri) -> Cow<'_, str> {
+    match target.path_and_query().map(PathAndQuery::as_str) {
+        None | Some("") => "/".into(),
+        Some(query) if query.starts_with('?') => format!("/{query}").into(),
+        Some(target) => target.into(),
+    }
+}
+
+/// An HTTP/2 request as HTTP/1.1 writes it: with its target in absolute form, one `cookie` field (RFC 9113, 8.2.3), and a `Host`, first.
+pub(super) fn from_http_2(parts: &http::request::Parts) -> RequestHead {
+    let mut fields = FieldLines::default();
+    let authority = parts.uri.authority().map(|authority| authority.as_str());
+    if let Some(host) = authority.filter(|_| !parts.headers.contains_key("host")) {
+        fields.append("host", host.as_bytes());
+    }
+    for (name, value) in parts.headers.iter().filter(|(name, _)| *name != "cookie") {
+        fields.append(name.as_str(), value.as_bytes());
+    }
+    let cookies: Vec<&[u8]> = parts.headers.get_all("cookie").iter().map(|value| value.as_bytes()).collect();
+    if !cookies.is_empty() {
+        fields.append("cookie", &cookies.join(&b"; "[..]));
+    }
+    RequestHead { method: parts.method.clone(), target: parts.uri.to_string().into(), version: Version::HTTP_2, fields }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::route::Target;
     use super::*;
 
-    fn target() -> Target {
-        Target::new("acct.example", 443)
+    fn head(request: &str) -> RequestHead {
+        RequestHead::parse(format!("{request}\r\n\r\n").as_bytes()).unwrap().unwrap().0
     }
 
-    fn template(request: http::request::Builder) -> Result<Template, InvalidRequest> {
-        let target = target();
-        Template::new(request.body(()).unwrap().into_parts().0, &target, &target.origin().unwrap())
+    fn template(request: &str) -> Result<Template, InvalidRequest> {
+        let target = Target::new("acct.example", 443);
+        Template::new(head(request), &target.origin().unwrap())
+    }
+
+    fn written(template: &Template) -> String {
+        String::from_utf8(template.request(RequestBody::empty()).head).unwrap()
     }
 
     #[test]
-    fn the_target_goes_out_as_it_came_in() {
+    fn a_request_goes_out_as_it_came_in() {
         for path in
             ["/", "/jobs?$filter=state%20eq%20'x'&%24select=id", "/a%2fb/../c?x=%7e&y=a+b;", "/files/wd%5Cstdout.txt?"]
         {
-            let template = template(Request::get(path).header("host", "acct.example")).unwrap();
-            let sent = template.request(RequestBody::empty());
-            assert_eq!(sent.uri().path_and_query().unwrap().as_str(), path);
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nHOST: acct.example\r\nocp-Date: x  y\r\nX-Empty:\r\na: 1\r\nb: 2\r\nA: 3\r\n\r\n"
+            );
+            let template = template(request.trim_end()).unwrap();
+            assert_eq!(written(&template), request);
+            assert_eq!(
+                format!("{}?{}", template.path(), template.query()).trim_end_matches('?'),
+                path.trim_end_matches('?')
+            );
         }
     }
 
@@ -172,41 +244,45 @@ mod tests {
             ("https://acct.example:443/jobs?a=1", "/jobs?a=1"),
             ("*", "*"),
         ] {
-            let sent = template(Request::options(target)).unwrap().request(RequestBody::empty());
-            assert_eq!(sent.uri().to_string(), want, "{target}");
+            let template = template(&format!("OPTIONS {target} HTTP/1.0")).unwrap();
+            assert_eq!(written(&template), format!("OPTIONS {want} HTTP/1.1\r\nhost: acct.example\r\n\r\n"), "{target}");
         }
     }
 
     #[test]
-    fn a_request_for_another_host_is_refused() {
+    fn a_request_that_may_be_meant_for_another_host_is_refused() {
         for (request, want) in [
-            (Request::get("/").header("host", "other.example"), InvalidRequest::OtherHost),
-            (Request::get("/").header("host", "acct.example").header("host", "other.example"), InvalidRequest::OtherHost),
-            (Request::get("https://other.example/"), InvalidRequest::OtherHost),
-            (Request::get("/").header("host", "acct.example:8443"), InvalidRequest::OtherHost),
-            (Request::connect("acct.example:443"), InvalidRequest::Connect),
+            ("GET / HTTP/1.1\r\nhost: other.example", InvalidRequest::OtherHost),
+            ("GET / HTTP/1.1\r\nhost: acct.example\r\nhost: other.example", InvalidRequest::Hosts),
+            ("GET / HTTP/1.1\r\nhost: acct.example\r\nhost: acct.example", InvalidRequest::Hosts),
+            ("GET https://other.example/ HTTP/1.1", InvalidRequest::OtherHost),
+            ("GET / HTTP/1.1\r\nhost: acct.example:8443", InvalidRequest::OtherHost),
+            ("CONNECT acct.example:443 HTTP/1.1", InvalidRequest::Connect),
+            ("GET acct.example HTTP/1.1", InvalidRequest::Target),
+            ("GET / HTTP/1.1\r\nhost: acct.example\r\nconnection: x, Content-Length", InvalidRequest::Options),
+            ("GET / HTTP/1.1", InvalidRequest::Hosts),
+            ("GET http://acct.example/ HTTP/1.1", InvalidRequest::OtherHost),
+            ("GET * HTTP/1.1\r\nhost: acct.example", InvalidRequest::Target),
         ] {
             assert_eq!(template(request).unwrap_err(), want);
         }
-        for request in [
-            Request::get("/"),
-            Request::get("https://ACCT.example:443/"),
-            Request::get("/").header("host", "acct.example:443"),
-        ] {
+        for request in
+            ["GET / HTTP/1.0", "GET https://ACCT.example:443/ HTTP/1.0", "GET / HTTP/1.1\r\nhost: acct.example:443"]
+        {
             assert!(template(request).is_ok());
         }
     }
 
     #[test]
     fn an_http_2_request_gets_the_host_first_and_one_cookie() {
-        let request = Request::get("https://acct.example/x")
+        let request = http::Request::get("https://acct.example/x?y")
             .version(Version::HTTP_2)
             .header("cookie", "a=1")
             .header("accept", "*/*")
             .header("cookie", "b=2");
-        let template = template(request).unwrap();
-        let fields: Vec<_> =
-            template.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
-        assert_eq!(fields, [("host", "acct.example"), ("accept", "*/*"), ("cookie", "a=1; b=2")]);
+        let target = Target::new("acct.example", 443);
+        let head = from_http_2(&request.body(()).unwrap().into_parts().0);
+        let template = Template::new(head, &target.origin().unwrap()).unwrap();
+        assert_eq!(written(&template), "GET /x?y HTTP/1.1\r\nhost: acct.example\r\naccept: */*\r\ncookie: a=1; b=2\r\n\r\n");
     }
 }

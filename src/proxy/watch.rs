@@ -1,22 +1,17 @@
 //! How long a client's connection may stay without a request, and how long a request's head may take.
 //!
-//! hyper's own header timeout runs while a kept-alive connection idles too, so it cannot tell a slow request from a quiet client. Here the
-//! stream notes when bytes arrive and leave, the service notes when requests begin and end, and a watcher looks at intervals no longer than the
-//! shorter limit: a limit is enforced at the latest one interval after it has passed, and a request costs a few atomic stores.
+//! Whoever serves the connection notes when bytes arrive and leave, and when requests begin and end, and a watcher looks at intervals no longer
+//! than the shorter limit: a limit is enforced at the latest one interval after it has passed, and a request costs a few atomic stores instead of
+//! a timer.
 
-use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep};
-
-use crate::upstream::Sips;
 
 /// What a connection is doing, and since when.
 #[derive(Debug)]
@@ -26,8 +21,6 @@ pub(super) struct Watch {
     state: AtomicU64,
     /// Requests being served: more than one on an HTTP/2 connection.
     serving: AtomicU32,
-    /// Whether all that was written has left.
-    flushed: AtomicBool,
     head: Duration,
     idle: Duration,
 }
@@ -38,24 +31,6 @@ enum Phase {
     Head = 0,
     /// No request is on its way in.
     Idle = 1,
-}
-
-/// What became of a connection that nothing was asked on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lull {
-    /// A limit has passed.
-    Expired,
-    /// Nothing is under way, and nothing waits to be written.
-    Quiet,
-}
-
-/// A stream that tells its [`Watch`] of arriving bytes.
-#[derive(Debug)]
-pub(super) struct Watched<S> {
-    /// Given back before anything new.
-    prefix: Bytes,
-    stream: S,
-    watch: Arc<Watch>,
 }
 
 /// An answer whose connection counts as busy until it is written: a long download is not an idle connection.
@@ -83,14 +58,7 @@ impl Watch {
     }
 
     fn new(phase: Phase, head: Duration, idle: Duration) -> Arc<Self> {
-        Arc::new(Self {
-            born: Instant::now(),
-            state: AtomicU64::new(phase as u64),
-            serving: AtomicU32::new(0),
-            flushed: AtomicBool::new(true),
-            head,
-            idle,
-        })
+        Arc::new(Self { born: Instant::now(), state: AtomicU64::new(phase as u64), serving: AtomicU32::new(0), head, idle })
     }
 
     /// Marks a request as being served.
@@ -106,29 +74,18 @@ impl Watch {
 
     /// Waits until a limit has passed.
     pub(super) async fn expired(&self) {
-        self.lull(NEVER).await;
-    }
-
-    /// Waits until no request was under way for `quiet` and all answers have left, or until a limit has passed.
-    pub(super) async fn lull(&self, quiet: Duration) -> Lull {
-        let interval = self.head.min(self.idle).min(quiet);
+        let interval = self.head.min(self.idle);
         loop {
             let (phase, since) = self.read();
-            let passed = since.elapsed();
             let left = if self.serving.load(Ordering::Relaxed) > 0 {
                 interval
             } else {
                 let limit = if phase == Phase::Head { self.head } else { self.idle };
-                if passed >= limit {
-                    return Lull::Expired;
-                }
-                let at_rest = phase == Phase::Idle && self.flushed.load(Ordering::Relaxed);
-                if at_rest && passed >= quiet {
-                    return Lull::Quiet;
-                }
-                let due = if at_rest { limit.min(quiet) } else { limit };
-                due - passed
+                limit.saturating_sub(since.elapsed())
             };
+            if left.is_zero() {
+                return;
+            }
             sleep(left.min(interval)).await;
         }
     }
@@ -155,18 +112,10 @@ impl Watch {
         (phase, self.born + Duration::from_millis(state >> 1))
     }
 
-    fn bytes_arrived(&self) {
+    /// Notes that bytes of a request came.
+    pub(super) fn bytes_arrived(&self) {
         if self.read().0 == Phase::Idle {
             self.enter(Phase::Head);
-        }
-    }
-
-    /// Notes how an attempt to write ended. hyper lets go of an answer's body once it is in its own buffer: what a slow reader takes of it still
-    /// counts as life, and what nobody takes does not.
-    fn wrote(&self, written: &Poll<io::Result<usize>>) {
-        self.flushed.store(false, Ordering::Relaxed);
-        if matches!(written, Poll::Ready(Ok(count)) if *count > 0) && self.read().0 == Phase::Idle {
-            self.touch();
         }
     }
 }
@@ -206,85 +155,6 @@ impl<B: Body + Unpin> Body for BusyBody<B> {
     }
 }
 
-// === impl Watched ===
-
-impl<S> Watched<S> {
-    /// Watches `stream`.
-    pub(super) fn new(stream: S, watch: Arc<Watch>) -> Self {
-        Self { prefix: Bytes::new(), stream, watch }
-    }
-
-    /// The stream alone.
-    pub(super) fn into_inner(self) -> S {
-        self.stream
-    }
-
-    /// The same with what was read from it and not used.
-    pub(super) fn with_read(self, prefix: Bytes) -> Self {
-        Self { prefix, ..self }
-    }
-}
-
-impl<S: AsyncBufRead + Unpin> Watched<Sips<S>> {
-    /// Waits until there is something to read. `false` where nothing will come any more.
-    pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        if !self.prefix.is_empty() {
-            return Poll::Ready(true);
-        }
-        self.stream.poll_peek(cx).map(|more| more.unwrap_or(false))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = if self.prefix.is_empty() {
-            Pin::new(&mut self.stream).poll_read(cx, buf)
-        } else {
-            let count = self.prefix.len().min(buf.remaining());
-            buf.put_slice(&self.prefix.split_to(count));
-            Poll::Ready(Ok(()))
-        };
-        if buf.filled().len() > before {
-            self.watch.bytes_arrived();
-        }
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch.wrote(&written);
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch.flushed.store(flushed.is_ready(), Ordering::Relaxed);
-        flushed
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What ends never comes to rest: what the client still sends belongs to a request that was answered without it.
-        self.watch.flushed.store(false, Ordering::Relaxed);
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.watch.wrote(&written);
-        written
-    }
-}
-
-/// Longer than any limit.
-pub(super) const NEVER: Duration = Duration::MAX;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,34 +178,6 @@ mod tests {
     async fn a_quiet_connection_is_given_the_idle_limit() {
         let watch = Watch::idle(HEAD, IDLE);
         assert_eq!(expires_after(&watch).await, IDLE);
-    }
-
-    const QUIET: Duration = Duration::from_millis(250);
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lull_begins_when_nothing_was_asked_for_a_moment_and_everything_has_left() {
-        let start = Instant::now();
-        let watch = Watch::idle(HEAD, IDLE);
-        let busy = watch.busy();
-        let later = watch.clone();
-        tokio::spawn(async move {
-            sleep(Duration::from_secs(3)).await;
-            later.wrote(&Poll::Ready(Ok(1)));
-            drop(busy);
-            sleep(Duration::from_secs(2)).await;
-            later.flushed.store(true, Ordering::Relaxed);
-        });
-        assert_eq!(watch.lull(QUIET).await, Lull::Quiet);
-        assert!((5.0..6.0).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
-        watch.bytes_arrived();
-        let start = Instant::now();
-        assert_eq!(watch.lull(QUIET).await, Lull::Expired);
-        assert!(start.elapsed() >= HEAD && start.elapsed() <= HEAD + QUIET, "{:?}", start.elapsed());
-        watch.touch();
-        watch.wrote(&Poll::Pending);
-        let start = Instant::now();
-        assert_eq!(watch.lull(NEVER).await, Lull::Expired);
-        assert_eq!(start.elapsed(), IDLE);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,10 +7,11 @@
 //! have been someone else's, so it needs proof: [`Window`] compares the resource's creation time with the time since our first send. For
 //! addtaskcollection, whose echoes stand in a 200, [`collection`] does the same for each task.
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use super::subject::Subject;
 use crate::batch::echo::{self, Echo};
+use crate::batch::fields::Fields;
 use crate::batch::operation::Idempotency;
 
 pub mod collection;
@@ -96,14 +97,14 @@ pub fn created(subject: &Subject, path: &str, body: &[u8]) -> Vec<String> {
 }
 
 /// Whether a token, which is no signature over the request, came with it: only then can another request be made in the client's name.
-pub fn is_bearer(headers: &HeaderMap) -> bool {
-    let scheme = headers.get(http::header::AUTHORIZATION).and_then(|value| value.as_bytes().split(|&b| b == b' ').next());
+pub fn is_bearer(headers: &impl Fields) -> bool {
+    let scheme = headers.value("authorization").and_then(|value| value.split(|&b| b == b' ').next());
     scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"Bearer"))
 }
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
+    use http::{HeaderMap, Method};
 
     use super::*;
 

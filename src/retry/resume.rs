@@ -6,9 +6,9 @@
 //!
 //! In doubt the answer is another one. A connection broken off makes the client ask again; a splice that is wrong goes unnoticed.
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 
+use crate::batch::fields::{Fields, visible};
 use crate::batch::operation::Idempotency;
 
 use super::policy::Replayable;
@@ -18,8 +18,8 @@ use super::subject::Subject;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
     status: StatusCode,
-    media_type: Vec<HeaderValue>,
-    codings: Vec<HeaderValue>,
+    media_type: Vec<Box<[u8]>>,
+    codings: Vec<Box<[u8]>>,
     length: Option<u64>,
     /// Whether the end will be told from a lost connection.
     framed: bool,
@@ -36,15 +36,15 @@ pub struct Tries {
 
 impl Content {
     /// Reads an answer's head.
-    pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {
-        let all = |name: HeaderName| headers.get_all(name).iter().cloned().collect();
-        let chunked = headers.contains_key(TRANSFER_ENCODING);
-        let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    pub fn of(status: StatusCode, headers: &impl Fields) -> Self {
+        let all = |name| headers.values(name).map(Into::into).collect();
+        let chunked = headers.value("transfer-encoding").is_some();
+        let announced = headers.value("content-length").and_then(|value| visible(value)?.trim().parse().ok());
         let length = announced.filter(|_| !chunked);
         Self {
             status,
-            media_type: all(CONTENT_TYPE),
-            codings: all(CONTENT_ENCODING),
+            media_type: all("content-type"),
+            codings: all("content-encoding"),
             length,
             framed: chunked || length.is_some(),
         }
@@ -103,6 +103,8 @@ impl Tries {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderValue};
+
     use super::*;
 
     const TAG: (&str, &str) = ("etag", "\"1\"");

@@ -6,24 +6,23 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
-use http::header::{DATE, HeaderValue, RETRY_AFTER};
+use crate::batch::fields::{Fields, visible};
 
 /// The longest of the answer's hints; `now` is our clock, used only for a date in an answer that has no `Date` of its own.
-pub fn hint(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let seconds = headers.get_all(RETRY_AFTER).iter().filter_map(|value| {
+pub fn hint(headers: &impl Fields, now: SystemTime) -> Option<Duration> {
+    let seconds = headers.values("retry-after").filter_map(|value| {
         let text = text(value)?;
         decimal(text, 1.0).or_else(|| until(text, headers, now))
     });
     let millis = ["retry-after-ms", "x-ms-retry-after-ms"]
         .into_iter()
-        .flat_map(|name| headers.get_all(name))
+        .flat_map(|name| headers.values(name))
         .filter_map(|value| decimal(text(value)?, 1e-3));
     seconds.chain(millis).max().filter(|wait| !wait.is_zero())
 }
 
-fn text(value: &HeaderValue) -> Option<&str> {
-    value.to_str().ok().map(str::trim)
+fn text(value: &[u8]) -> Option<&str> {
+    visible(value).map(str::trim)
 }
 
 /// A non-negative decimal number of units of `unit` seconds, rounded up to the millisecond and cut to [`LONGEST`].
@@ -38,9 +37,9 @@ fn decimal(text: &str, unit: f64) -> Option<Duration> {
 
 /// The time from the answer's own `Date`, or `now`, to the date in `text`. Dates have whole seconds, cut and not rounded, so a wait counted
 /// from the receipt of the answer cannot end early.
-fn until(text: &str, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+fn until(text: &str, headers: &impl Fields, now: SystemTime) -> Option<Duration> {
     let at = httpdate::parse_http_date(text).ok()?;
-    let answered = headers.get(DATE).and_then(self::text).and_then(|date| httpdate::parse_http_date(date).ok());
+    let answered = headers.value("date").and_then(self::text).and_then(|date| httpdate::parse_http_date(date).ok());
     at.duration_since(answered.unwrap_or(now)).ok().map(|wait| wait.min(LONGEST))
 }
 
@@ -49,6 +48,9 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+    use http::header::{HeaderValue, RETRY_AFTER};
+
     use super::*;
 
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;

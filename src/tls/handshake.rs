@@ -5,8 +5,10 @@
 
 use std::io;
 
-use http::{HeaderMap, Version, header};
+use http::Version;
 use rustls::AlertDescription as Alert;
+
+use crate::batch::fields::Fields;
 
 /// The reason a handshake failed, as a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -115,19 +117,17 @@ impl HandshakeFailure {
 
 impl ClientRuntime {
     /// The runtime, by the look of a CONNECT request; [`ClientRuntime::Unknown`] rather than a doubtful guess.
-    pub fn guess(version: Version, headers: &HeaderMap) -> Self {
-        if let Some(agent) = headers.get(header::USER_AGENT) {
-            let agent = String::from_utf8_lossy(agent.as_bytes()).to_ascii_lowercase();
+    pub fn guess(version: Version, headers: &impl Fields) -> Self {
+        if let Some(agent) = headers.value("user-agent") {
+            let agent = String::from_utf8_lossy(agent).to_ascii_lowercase();
             let known = USER_AGENTS.iter().find(|(text, _)| agent.contains(text));
             return known.map_or(Self::Unknown, |(_, runtime)| *runtime);
         }
         // Python's http.client up to 3.11; later ones send HTTP/1.1 with a Host, as others do.
-        if version == Version::HTTP_10 && headers.keys().all(|name| name == header::PROXY_AUTHORIZATION) {
+        if version == Version::HTTP_10 && headers.names().all(|name| name.eq_ignore_ascii_case(b"proxy-authorization")) {
             return Self::Requests;
         }
-        let close = |name| {
-            headers.get(name).is_some_and(|value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close"))
-        };
+        let close = |name| headers.value(name).is_some_and(|value| value.eq_ignore_ascii_case(b"close"));
         if close("connection") || close("proxy-connection") { Self::Node } else { Self::Unknown }
     }
 

@@ -5,16 +5,17 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use super::connection::HttpConnection;
+use super::connection::{CutOff, HttpConnection, Part};
 use super::origin::Origin;
 use super::pool::Pool;
+use crate::http1::BodyDecoder;
 
 /// The body of an answer as it comes. Dropped before its end, it closes the connection.
 #[derive(Debug)]
 pub struct ResponseBody {
-    body: Incoming,
+    decoder: BodyDecoder,
+    /// Gone once the end was read, or will not come.
     lease: Option<Box<Lease>>,
 }
 
@@ -24,64 +25,79 @@ pub(super) struct Lease {
     pub(super) connection: HttpConnection,
     pub(super) origin: Origin,
     pub(super) pool: Pool,
+    /// Whether the service keeps it open after this answer.
+    pub(super) keeps_alive: bool,
 }
 
 // === impl ResponseBody ===
 
 impl ResponseBody {
-    pub(super) fn new(body: Incoming, lease: Lease) -> Self {
-        Self { body, lease: Some(Box::new(lease)) }
+    pub(super) fn new(decoder: BodyDecoder, lease: Lease) -> Self {
+        Self { decoder, lease: Some(Box::new(lease)) }
     }
 
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            return Poll::Ready(frame);
+    /// Whether only the end of the connection marks its end: no proof that it is complete.
+    pub fn ends_by_close(&self) -> bool {
+        self.decoder.ends_by_close()
+    }
+
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, CutOff>> {
+        let Some(lease) = &mut self.lease else { return Poll::Ready(Ok(Part::End)) };
+        // The request may still be on its way. Where its upload breaks off, the answer tells what that came to.
+        let _ = lease.connection.poll_send(cx);
+        lease.connection.poll_part(&mut self.decoder, cx)
+    }
+
+    fn end(&mut self, cx: &mut Context<'_>) {
+        if let Some(lease) = self.lease.take()
+            && self.decoder.is_over()
+        {
+            lease.release(cx);
         }
-        if let Some(lease) = &mut self.lease {
-            // When the work is over, it has said so to the body.
-            let _ = lease.connection.poll_work(cx);
-        }
-        Pin::new(&mut self.body).poll_frame(cx)
     }
 }
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = CutOff;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = self.poll_body(cx);
-        match &polled {
-            Poll::Pending => {}
-            Poll::Ready(Some(Err(_))) => self.lease = None,
-            Poll::Ready(frame) => {
-                if (frame.is_none() || self.body.is_end_stream())
-                    && let Some(lease) = self.lease.take()
-                {
-                    lease.release(cx);
-                }
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        let Poll::Ready(part) = self.poll_part(cx) else { return Poll::Pending };
+        let frame = match part {
+            Ok(Part::Data(data)) => Frame::data(data),
+            Ok(Part::Trailers(trailers)) => Frame::trailers(trailers),
+            Ok(Part::End) => {
+                self.end(cx);
+                return Poll::Ready(None);
             }
+            Err(cut_off) => {
+                self.lease = None;
+                return Poll::Ready(Some(Err(cut_off)));
+            }
+        };
+        if self.decoder.is_over() && !self.decoder.has_trailers() {
+            self.end(cx);
         }
-        polled
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.lease.is_none() || self.decoder.is_over() && !self.decoder.has_trailers()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match (&self.lease, self.decoder.left()) {
+            (None, _) => SizeHint::with_exact(0),
+            (Some(_), Some(left)) => SizeHint::with_exact(left),
+            (Some(_), None) => SizeHint::new(),
+        }
     }
 }
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         // Nobody asks for the rest of a body that has none.
-        if self.body.is_end_stream()
-            && let Some(lease) = self.lease.take()
-        {
-            lease.release(&mut Context::from_waker(Waker::noop()));
-        }
+        self.end(&mut Context::from_waker(Waker::noop()));
     }
 }
 
@@ -91,7 +107,7 @@ impl Lease {
     /// The answer has come to its end.
     fn release(mut self, cx: &mut Context<'_>) {
         // One that is still busy with the request, which the answer did not wait for, is closed.
-        if self.connection.is_ready(cx) {
+        if self.keeps_alive && self.connection.is_ready(cx) {
             self.pool.put(&self.origin, self.connection);
         }
     }

@@ -1,5 +1,7 @@
 //! The body of one attempt: held and repeatable, or streamed once.
 
+use std::error::Error as StdError;
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -7,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body_util::BodyExt;
 use thiserror::Error;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
@@ -23,8 +25,6 @@ pub enum RequestBody {
         data: Pieces,
         /// Fields after a chunked body.
         trailers: Option<HeaderMap>,
-        /// Whether the client sent it chunked; it goes out as it came in, even when it is empty.
-        chunked: bool,
     },
     /// Too large to hold: what was read so far, then the rest as it comes.
     Streamed {
@@ -38,20 +38,24 @@ pub enum RequestBody {
 }
 
 /// What a client still uploads.
-#[derive(Debug)]
 pub struct Upload {
-    body: Incoming,
+    body: Pin<Box<dyn ClientUpload>>,
     idle: Duration,
     /// Runs while the client is waited for, not while the service is.
     silence: Option<Pin<Box<Sleep>>>,
 }
 
+/// A body as a client's connection gives it.
+trait ClientUpload: Body<Data = Bytes, Error = Box<dyn StdError + Send + Sync>> + Send + Sync {}
+
+impl<B: Body<Data = Bytes, Error = Box<dyn StdError + Send + Sync>> + Send + Sync> ClientUpload for B {}
+
 /// An upload that does not come to its end.
 #[derive(Debug, Error)]
 pub enum UploadError {
     /// The client broke off, or its framing is malformed.
-    #[error(transparent)]
-    Broken(#[from] hyper::Error),
+    #[error("the client's upload broke off: {0}")]
+    Broken(Box<dyn StdError + Send + Sync>),
     /// It fell silent.
     #[error("the client sent nothing more for {} s", .0.as_secs_f64())]
     Silent(Duration),
@@ -62,7 +66,7 @@ pub enum UploadError {
 impl RequestBody {
     /// No body at all.
     pub fn empty() -> Self {
-        Self::Held { data: Pieces::default(), trailers: None, chunked: false }
+        Self::Held { data: Pieces::default(), trailers: None }
     }
 }
 
@@ -72,7 +76,7 @@ impl Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         match self.get_mut() {
-            Self::Held { data, trailers, .. } => {
+            Self::Held { data, trailers } => {
                 if let Some(piece) = data.pop() {
                     return Poll::Ready(Some(Ok(Frame::data(piece))));
                 }
@@ -89,8 +93,7 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            // hyper drops `Transfer-Encoding: chunked` from a request whose body has ended before it began.
-            Self::Held { data, trailers, chunked } => !chunked && data.is_empty() && trailers.is_none(),
+            Self::Held { data, trailers } => data.is_empty() && trailers.is_none(),
             Self::Streamed { prefix, rest, .. } => prefix.is_empty() && rest.body.is_end_stream(),
         }
     }
@@ -107,17 +110,27 @@ impl Body for RequestBody {
 
 impl Upload {
     /// An upload given up on once the client is silent for `idle`.
-    pub fn new(body: Incoming, idle: Duration) -> Self {
-        Self { body, idle, silence: None }
+    pub fn new<B>(body: B, idle: Duration) -> Self
+    where
+        B: Body<Data = Bytes> + Send + Sync + 'static,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        Self { body: Box::pin(body.map_err(Into::into)), idle, silence: None }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+        if let Poll::Ready(frame) = self.body.as_mut().poll_frame(cx) {
             self.silence = None;
-            return Poll::Ready(frame.map(|frame| frame.map_err(UploadError::from)));
+            return Poll::Ready(frame.map(|frame| frame.map_err(UploadError::Broken)));
         }
         ready!(self.silence.get_or_insert_with(|| Box::pin(sleep(self.idle))).as_mut().poll(cx));
         Poll::Ready(Some(Err(UploadError::Silent(self.idle))))
+    }
+}
+
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upload").field("idle", &self.idle).finish_non_exhaustive()
     }
 }
 

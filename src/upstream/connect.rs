@@ -11,13 +11,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -26,10 +25,8 @@ use tower_service::Service;
 
 use super::UpstreamSettings;
 use super::connection::HttpConnection;
-use super::last_words::LastWords;
 use super::origin::Origin;
 use super::read_ahead::ReadAhead;
-use super::sips::Sips;
 use crate::retry::outcome::Failure;
 
 /// Opens TCP connections: `upstream.resolve` first, then DNS, IPv6 and IPv4 side by side.
@@ -57,13 +54,11 @@ pub(super) struct Connector {
     connect_timeout: Duration,
 }
 
-/// TLS read in small parts, and read ahead of where much comes.
-type TlsSips = Sips<TlsStream<ReadAhead<TcpStream>>>;
-
 /// A connection of either kind.
 pub(super) enum UpstreamStream {
-    Plain(TokioIo<TcpStream>),
-    Tls(Box<TokioIo<LastWords<TlsSips>>>),
+    Plain(BufReader<TcpStream>),
+    /// Read ahead of where much comes.
+    Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
 }
 
 /// DNS as the system does it.
@@ -130,18 +125,13 @@ impl Connector {
     /// # Errors
     /// [`ConnectError`] names the target and what failed.
     pub(super) async fn connect(self, origin: Origin) -> Result<HttpConnection, ConnectError> {
-        let stream = self.open(&origin).await?;
-        HttpConnection::new(stream).await.map_err(|error| ConnectError {
-            failure: Failure::ConnectFailed,
-            target: origin.authority().to_string(),
-            source: error.into(),
-        })
+        Ok(HttpConnection::new(self.open(&origin).await?))
     }
 
     async fn open(&self, origin: &Origin) -> Result<UpstreamStream, ConnectError> {
         let (host, port) = (origin.host(), origin.port());
         if !origin.is_secure() {
-            return Ok(UpstreamStream::Plain(TokioIo::new(self.dialer.dial(host, port).await?)));
+            return Ok(UpstreamStream::Plain(BufReader::new(self.dialer.dial(host, port).await?)));
         }
         let fail = |failure, source| ConnectError { failure, target: format!("{host}:{port}"), source };
         let name = match ServerName::try_from(host.to_owned()) {
@@ -156,7 +146,7 @@ impl Connector {
             tls.map_err(|error| fail(tls_failure(&error), error.into()))
         });
         match connected.await {
-            Ok(stream) => Ok(UpstreamStream::Tls(Box::new(TokioIo::new(LastWords::new(Sips::new(stream?)))))),
+            Ok(stream) => Ok(UpstreamStream::Tls(Box::new(stream?))),
             Err(elapsed) => Err(fail(Failure::ConnectTimeout, elapsed.into())),
         }
     }
@@ -164,48 +154,50 @@ impl Connector {
 
 // === impl UpstreamStream ===
 
-impl Read for UpstreamStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+impl AsyncRead for UpstreamStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
-impl Write for UpstreamStream {
+impl AsyncBufRead for UpstreamStream {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_fill_buf(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_fill_buf(cx),
+        }
+    }
+
+    fn consume(self: Pin<&mut Self>, count: usize) {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).consume(count),
+            Self::Tls(stream) => Pin::new(stream).consume(count),
+        }
+    }
+}
+
+impl AsyncWrite for UpstreamStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

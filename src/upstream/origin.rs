@@ -56,6 +56,17 @@ impl Origin {
         }
     }
 
+    /// Whether a `Host` field or `:authority` names it. The usual port may be left out.
+    pub fn is_named_by(&self, authority: &str) -> bool {
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port_of(port)),
+            _ => (authority, Some(self.usual_port())),
+        };
+        // Brackets are for addresses of IPv6 alone.
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).filter(|host| host.contains(':'));
+        bare.unwrap_or(host).eq_ignore_ascii_case(self.host()) && port == Some(self.port())
+    }
+
     fn usual_port(&self) -> u16 {
         if self.secure { 443 } else { 80 }
     }
@@ -75,7 +86,33 @@ impl Hash for Origin {
     }
 }
 
-/// What is written of `target` to its origin: path and query (RFC 9112, 3.2.1).
-pub fn origin_form(target: Uri) -> Uri {
-    target.into_parts().path_and_query.map_or_else(Uri::default, Uri::from)
+/// A port in digits and nothing else.
+pub fn port_of(text: &str) -> Option<u16> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_field_names_an_origin_with_or_without_the_default_port() {
+        let origin = |authority| Origin::https(Authority::from_static(authority));
+        let target = origin("Acct.example:443");
+        for (authority, want) in [
+            ("acct.example", true),
+            ("ACCT.EXAMPLE:443", true),
+            ("acct.example:444", false),
+            ("acct.example:", false),
+            ("other.example", false),
+            ("acct.example:+443", false),
+            ("[acct.example]", false),
+            ("", false),
+        ] {
+            assert_eq!(target.is_named_by(authority), want, "{authority}");
+        }
+        assert!(origin("[::1]:443").is_named_by("[::1]"));
+        assert!(origin("[::1]:8443").is_named_by("[::1]:8443"));
+        assert!(!origin("[::1]:8443").is_named_by("[::1]"));
+    }
 }

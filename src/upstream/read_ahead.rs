@@ -11,8 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::{client, server};
 
 use super::delegate::write_through_stream;
 
@@ -21,12 +19,6 @@ use super::delegate::write_through_stream;
 pub struct ReadAhead<S> {
     stream: S,
     ahead: Option<Ahead>,
-}
-
-/// A stream that knows whether much is coming.
-pub trait Bulk {
-    /// Whether larger parts are worth their memory.
-    fn is_bulk(&self) -> bool;
 }
 
 #[derive(Debug)]
@@ -90,24 +82,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
 }
 
 write_through_stream!(ReadAhead<S>);
-
-impl<S> Bulk for ReadAhead<S> {
-    fn is_bulk(&self) -> bool {
-        self.ahead.is_some()
-    }
-}
-
-impl Bulk for client::TlsStream<ReadAhead<TcpStream>> {
-    fn is_bulk(&self) -> bool {
-        self.get_ref().0.is_bulk()
-    }
-}
-
-impl<S> Bulk for server::TlsStream<ReadAhead<S>> {
-    fn is_bulk(&self) -> bool {
-        self.get_ref().0.is_bulk()
-    }
-}
 
 // === impl Ahead ===
 

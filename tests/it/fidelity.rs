@@ -98,7 +98,7 @@ async fn the_framing_of_a_body_is_kept() {
     finish(proxy, origin).await;
 }
 
-/// Names as spelled, order as sent, repeated names together at the first one's place; fields of the connection go, others stay put.
+/// Names as spelled, order as sent; fields of the connection go, others stay put.
 #[tokio::test(flavor = "multi_thread")]
 async fn header_fields_keep_spelling_and_order() {
     let (origin, proxy) = start(|it| it).await;
@@ -110,7 +110,7 @@ async fn header_fields_keep_spelling_and_order() {
     );
     let want = format!(
         "GET /jobs?$filter=a%20eq%20'b'&%24select=id HTTP/1.1\r\nX-First: 1\r\nhOST: {HOST}\r\nocp-DATE: x\r\n\
-         X-Twice: a\r\nx-twice: b\r\nAccept: */*\r\nX-Empty:\r\nLast: \u{e9}t\u{e9}\r\n\r\n"
+         X-Twice: a\r\nAccept: */*\r\nx-twice: b\r\nX-Empty:\r\nLast: \u{e9}t\u{e9}\r\n\r\n"
     );
     client.request(sent.as_bytes()).await;
     let heads: Vec<String> = origin.requests().iter().map(|request: &Received| text(&request.raw_head)).collect();
@@ -140,7 +140,7 @@ async fn an_answer_comes_back_unchanged_but_for_proxy_status() {
             "GET",
             "/jobs",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\nETag: \"x\"\r\nSet-Cookie: a\r\n\
-             Set-Cookie: b\r\nX-ODD-case: 1\r\n"
+             X-ODD-case: 1\r\nSet-Cookie: b\r\n"
                 .to_owned()
                 + first_try,
             "{}  ",

@@ -11,10 +11,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use self::corpus::{Case, End, PLAIN, Place, Verdict, cases, known_to_fail, probe, shown};
+use self::corpus::{Case, End, PLAIN, Place, Verdict, cases, probe, shown};
 use self::message::{Message, messages};
 use self::recorder::Recorder;
 use super::support::batch::HOST;
@@ -46,8 +45,6 @@ fn every_hostile_request_has_a_name_of_its_own_a_verdict_and_a_reason() {
         assert!(case.why.starts_with("RFC ") && case.why.len() > 20, "{}: why {:?}", case.name, case.why);
         assert!(!case.bytes.is_empty(), "{} sends nothing", case.name);
     }
-    let unknown: Vec<String> = known_to_fail().difference(&names).cloned().collect();
-    assert!(unknown.is_empty(), "known to fail, but not there: {unknown:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,38 +58,10 @@ async fn a_hostile_request_is_no_less_so_where_it_comes_byte_by_byte() {
     all_go_right(Pieces::Tiny).await;
 }
 
-/// So that the list of those cases only shrinks.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hostile_request_that_is_known_to_be_taken_wrongly_still_is() {
-    let known = known_to_fail();
-    let mut waiting = cases().into_iter().filter(|case| known.contains(&case.name));
-    let (mut playing, mut right, mut wrong) = (JoinSet::new(), Vec::new(), Vec::new());
-    loop {
-        while playing.len() < 8
-            && let Some(case) = waiting.next()
-        {
-            // Each on a stage of its own, since nobody knows what it leaves behind.
-            playing.spawn(async move {
-                let stage = Stage::set().await;
-                let outcome = play(&case, &stage, Pieces::One, SHORT_PATIENCE).await;
-                (case.name, outcome)
-            });
-        }
-        let Some(played) = playing.join_next().await else { break };
-        match played.unwrap() {
-            (name, Ok(())) => right.push(name),
-            (name, Err(error)) => wrong.push(format!("{name}: {error}")),
-        }
-    }
-    wrong.sort();
-    println!("{}", wrong.join("\n\n"));
-    assert!(right.is_empty(), "no longer known to fail, so take them off the list: {right:#?}");
-}
-
 async fn all_go_right(pieces: Pieces) {
-    let (known, stage, mut wrong) = (known_to_fail(), Stage::set().await, Vec::new());
-    for case in cases().iter().filter(|case| !known.contains(&case.name)) {
-        if let Err(error) = play(case, &stage, pieces, PATIENCE).await {
+    let (stage, mut wrong) = (Stage::set().await, Vec::new());
+    for case in &cases() {
+        if let Err(error) = play(case, &stage, pieces).await {
             wrong.push(format!("{} ({}): {error}", case.name, case.why));
         }
     }
@@ -124,10 +93,10 @@ impl Stage {
 }
 
 /// Plays one case, and tells what went wrong.
-async fn play(case: &Case, stage: &Stage, pieces: Pieces, patience: Duration) -> Result<(), String> {
+async fn play(case: &Case, stage: &Stage, pieces: Pieces) -> Result<(), String> {
     let mut client = stage.client(case.place).await;
     let conversing = converse(&mut client, case, pieces);
-    let conversed = timeout(patience, conversing).await.unwrap_or_else(|_| Err("no answer and no end".to_owned()));
+    let conversed = timeout(PATIENCE, conversing).await.unwrap_or_else(|_| Err("no answer and no end".to_owned()));
     let (recorder, other) = match case.place {
         Place::Inside => (&stage.service, &stage.plain),
         Place::Port => (&stage.plain, &stage.service),
@@ -237,8 +206,5 @@ fn method(request: &Message) -> &'static str {
     if request.is_head_request() { "HEAD" } else { "GET" }
 }
 
-/// For what is right.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// For what is known not to be.
-const SHORT_PATIENCE: Duration = Duration::from_secs(2);
+/// Shorter than that of what the cases are made of, so that it is told which one waits.
+const PATIENCE: Duration = Duration::from_secs(10);

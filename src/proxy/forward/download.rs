@@ -10,8 +10,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::response::Parts;
-use http::{Response, StatusCode};
+use http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
@@ -21,6 +20,7 @@ use super::super::answer::CutShort;
 use super::super::exchange::{Attempt, Exchange};
 use super::super::held::ClientBody;
 use super::Forwarder;
+use crate::http1::{Response, ResponseHead};
 use crate::metrics::labels::{Fate, RepairResult};
 use crate::retry::classify::Class;
 use crate::retry::outcome::{Failure, Transmission};
@@ -70,8 +70,13 @@ enum Again {
 
 impl Download {
     /// The answer to `exchange` with this head is about to be delivered.
-    pub(in crate::proxy) fn begin(forwarder: &Forwarder, mut exchange: Box<Exchange>, head: &Parts, fate: Fate) -> Self {
-        let content = Content::of(head.status, &head.headers);
+    pub(in crate::proxy) fn begin(
+        forwarder: &Forwarder,
+        mut exchange: Box<Exchange>,
+        head: &ResponseHead,
+        fate: Fate,
+    ) -> Self {
+        let content = Content::of(head.status, &head.fields);
         let resumable = content.is_resumable(exchange.template.method(), &exchange.subject, exchange.body.replayable());
         let source = resumable.then(|| Source {
             forwarder: forwarder.clone(),
@@ -257,8 +262,8 @@ impl Source {
 
     /// Reads what the client has and holds none of it.
     async fn skip(&self, response: Response<ResponseBody>) -> Again {
-        let (head, mut rest) = response.into_parts();
-        if !self.content.may_go_on_in(&Content::of(head.status, &head.headers), self.delivered) {
+        let Response { head, body: mut rest } = response;
+        if !self.content.may_go_on_in(&Content::of(head.status, &head.fields), self.delivered) {
             return Again::Other;
         }
         let (mut piece, mut missing, mut hash) = (Bytes::new(), self.delivered, XxHash3_128::new());

@@ -2,17 +2,17 @@
 
 use std::time::SystemTime;
 
-use http::Response;
-use http::header::HeaderName;
 use tracing::info;
 use uuid::Uuid;
 
 use super::Forwarder;
 use crate::batch::operation::Idempotency;
+use crate::http1::Response;
 use crate::metrics::labels::Fate;
 use crate::proxy::answer::Answer;
 use crate::proxy::error::Trouble;
 use crate::proxy::exchange::{Attempt, Exchange};
+use crate::proxy::headers::strip_hop_by_hop;
 use crate::proxy::record::Record;
 use crate::proxy::route::Target;
 use crate::proxy::stream::AnswerBody;
@@ -124,9 +124,17 @@ impl Forwarder {
     pub(in crate::proxy) fn hand_over(&self, answer: Answer, fate: Fate, exchange: Box<Exchange>) -> Response<AnswerBody> {
         let status = exchange.record.proxy_status(fate, None);
         let mut response = answer.into_response(self, exchange, fate);
-        response.headers_mut().append(PROXY_STATUS, status);
+        strip_hop_by_hop(&mut response.head.fields);
+        response.head.fields.append(PROXY_STATUS, status.as_bytes());
         response
     }
+}
+
+/// The answer to what must not be sent on, after which the connection ends: whoever sent it may have meant more by what follows.
+pub(super) fn reject(trouble: Trouble, target: &Target, record: Record) -> Response<AnswerBody> {
+    let mut response = refuse(trouble, Fate::Permanent, target, record);
+    response.head.fields.append("connection", b"close");
+    response
 }
 
 /// The proxy's own answer.
@@ -141,10 +149,10 @@ pub(super) fn refuse(trouble: Trouble, fate: Fate, target: &Target, record: Reco
         request_id = id,
         "answered by the proxy itself"
     );
-    let mut response = trouble.batch_answer(target.host(), &id, &now).map(AnswerBody::whole);
-    response.headers_mut().append(PROXY_STATUS, status);
+    let mut response = Response::from(trouble.batch_answer(target.host(), &id, &now)).map(AnswerBody::whole);
+    response.head.fields.append(PROXY_STATUS, status.as_bytes());
     record.finish(fate);
     response
 }
 
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const PROXY_STATUS: &str = "proxy-status";

@@ -1,4 +1,4 @@
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls::{InvalidMessage, PeerIncompatible};
 
 use super::*;

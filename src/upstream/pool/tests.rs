@@ -2,8 +2,7 @@ use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::Uri;
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::connect::UpstreamStream;
@@ -30,7 +29,7 @@ impl Server {
     async fn connect(&self) -> (HttpConnection, TcpStream) {
         self.made.fetch_add(1, Ordering::Relaxed);
         let stream = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
-        let connection = HttpConnection::new(UpstreamStream::Plain(TokioIo::new(stream))).await.unwrap();
+        let connection = HttpConnection::new(UpstreamStream::Plain(BufReader::new(stream)));
         (connection, self.listener.accept().await.unwrap().0)
     }
 

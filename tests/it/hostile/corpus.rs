@@ -1,6 +1,5 @@
 //! Requests from `tests/fixtures/hostile`, whose README says how they are written.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -60,15 +59,9 @@ pub(super) enum End {
 /// If a file is not as the README says.
 pub(super) fn cases() -> Vec<Case> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "txt") && !file.ends_with(KNOWN));
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "txt"));
     files.sort();
     files.iter().flat_map(|file| read(file)).collect()
-}
-
-/// The names of the cases that are not yet as they must be.
-pub(super) fn known_to_fail() -> BTreeSet<String> {
-    let text = std::fs::read_to_string(root().join(KNOWN)).unwrap_or_default();
-    text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
 }
 
 /// The request that follows most cases on their connection.
@@ -202,5 +195,3 @@ fn root() -> PathBuf {
 
 /// What `{plain}` stands for: a server that is not the service, for plain requests through the proxy.
 pub(super) const PLAIN: &str = "plain.example";
-
-const KNOWN: &str = "known-to-fail.txt";
