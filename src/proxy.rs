@@ -3,6 +3,7 @@
 mod absolute;
 mod answer;
 mod creations;
+mod credentials;
 mod echo;
 mod error;
 mod exchange;
@@ -24,7 +25,7 @@ mod tunnel;
 mod watch;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +37,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, warn};
 
 use self::absolute::{AnyBody, any};
-use self::error::{Trouble, plain, rejection};
+pub use self::credentials::{Credentials, InvalidCredentials};
+use self::credentials::{Given, challenge};
+use self::error::{Trouble, plain, rejection, unreached};
 use self::http::{Ended, Reply, RequestStream, Service, serve_http1};
 use self::prefixed::Prefixed;
 use self::route::{Reach, Rejection, Route, Target, is_plain_connect};
@@ -65,8 +68,10 @@ pub struct ListenSettings {
     pub header_timeout: Duration,
     /// How long a connection may stay without a request (`listen.idle_timeout`).
     pub idle_timeout: Duration,
-    /// Client networks; empty allows loopback only (`listen.allow`).
+    /// Client networks; empty allows loopback only, or any where there are credentials (`listen.allow`).
     pub allow: Vec<IpNet>,
+    /// What clients have to give, if anything (`listen.credentials`).
+    pub credentials: Option<Credentials>,
 }
 
 /// What becomes of a request by its host and port.
@@ -138,7 +143,7 @@ impl Proxy {
         let Parts { terms, certificates, metrics, drain } = parts;
         let throttles = Throttles::new(terms.throttle, &metrics);
         let live = tokio::sync::watch::Sender::new(Arc::new(Live::new(terms, metrics.clone(), drain.clone())));
-        let reach = if address.ip().is_loopback() { Reach::Loopback } else { Reach::Network };
+        let reach = if address.ip().to_canonical().is_loopback() { Reach::Loopback } else { Reach::Network };
         let shared = Shared { reach, address, live, certificates, throttles, metrics, drain };
         Self { shared: Arc::new(shared) }
     }
@@ -190,9 +195,10 @@ async fn serve_conn(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, pl
         debug!(%error, "client left before it was served");
         return;
     }
-    let (allowed, watch) = {
+    let (allowed, credentials, watch) = {
         let live = shared.live();
-        (live.allows(peer.ip()), Watch::awaiting_head(live.listen.header_timeout, live.listen.idle_timeout))
+        let watch = Watch::awaiting_head(live.listen.header_timeout, live.listen.idle_timeout);
+        (live.allows(peer.ip()), live.listen.credentials.clone(), watch)
     };
     if !allowed {
         shared.metrics.connection(ConnectionKind::Forward).end(ConnectionResult::Denied);
@@ -200,7 +206,7 @@ async fn serve_conn(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, pl
     }
     let stream = BufReader::with_capacity(CONNECT_BYTES, stream);
     // What a connection comes to is counted by what its requests ask for. Apart, so that what it becomes keeps no room for how it began.
-    let front = Front { shared: &shared, allowed };
+    let front = Front { shared: &shared, client: peer.ip(), allowed, credentials };
     let ended = Box::pin(serve_http1(stream, &front, &watch, &shared.drain)).await;
     let Ended::Upgraded(stream, upgrade) = ended else { return };
     drop(watch);
@@ -217,7 +223,9 @@ async fn serve_conn(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, pl
 /// The proxy's port.
 struct Front<'a> {
     shared: &'a Shared,
+    client: IpAddr,
     allowed: bool,
+    credentials: Option<Credentials>,
 }
 
 /// What an accepted CONNECT makes of a connection.
@@ -235,6 +243,14 @@ impl<S: AsyncBufRead + AsyncWrite + Send + Unpin + 'static> Service<S> for Front
     async fn answer(&self, head: RequestHead, body: RequestStream<S>) -> Reply<AnyBody, Upgrade> {
         if !self.allowed {
             return Reply::Answer(any(plain(StatusCode::FORBIDDEN, "listen.allow does not name your network.")));
+        }
+        let given = self.credentials.as_ref().map_or(Given::Right, |credentials| credentials.given(&head.fields));
+        if given != Given::Right {
+            self.shared.deny(&head.method);
+            if given == Given::Wrong {
+                warn!(client = %self.client, "client gave other credentials than listen.credentials");
+            }
+            return Reply::Answer(any(challenge()));
         }
         let (shared, live) = (self.shared, self.shared.live());
         let target = head.target.parse().unwrap_or_default();
@@ -256,8 +272,7 @@ impl<S: AsyncBufRead + AsyncWrite + Send + Unpin + 'static> Service<S> for Front
                 Reply::Upgrade(Upgrade::Intercept(target, ClientRuntime::guess(head.version, &head.fields)))
             }
             Route::Reject(reason) => {
-                let kind = if head.method == Method::CONNECT { ConnectionKind::Tunnel } else { ConnectionKind::Forward };
-                shared.metrics.connection(kind).end(ConnectionResult::Denied);
+                shared.deny(&head.method);
                 Reply::Answer(any(rejection(reason, &shared.address.to_string())))
             }
             Route::Tunnel(target) => connect_tunnel(shared, &live, target).await,
@@ -278,10 +293,11 @@ async fn connect_tunnel(shared: &Shared, live: &Live, target: Target) -> Reply<A
     match live.dialer.dial(target.host(), target.port()).await {
         Ok(upstream) => Reply::Upgrade(Upgrade::Tunnel(target, upstream, connection, live.route.tunnel_idle_timeout)),
         Err(error) => {
-            connection.end(ConnectionResult::Unreachable);
             let words = format!("{error}: {}", error.failure().as_str());
             debug!(destination = %target, error = words, "no tunnel");
-            Reply::Answer(any(plain(Trouble::of(error.failure(), Transmission::NotSent).status, &words)))
+            let (response, result) = unreached(error.failure(), Transmission::NotSent, &words);
+            connection.end(result);
+            Reply::Answer(any(response))
         }
     }
 }
@@ -289,6 +305,12 @@ async fn connect_tunnel(shared: &Shared, live: &Live, target: Target) -> Reply<A
 // === impl Shared ===
 
 impl Shared {
+    /// Counts a request for which nothing is done.
+    fn deny(&self, method: &Method) {
+        let kind = if *method == Method::CONNECT { ConnectionKind::Tunnel } else { ConnectionKind::Forward };
+        self.metrics.connection(kind).end(ConnectionResult::Denied);
+    }
+
     /// What is in force now.
     fn live(&self) -> Arc<Live> {
         self.live.borrow().clone()

@@ -250,12 +250,12 @@ impl Pages {
 /// Whether a request may change something.
 ///
 /// A browser sends `Origin` with every PUT and POST, so a web page that aims at the loopback address is told apart from a
-/// local program, which sends none.
+/// local program, which sends none. The name it asks by tells it apart as well.
 fn may_change(headers: &HeaderMap, peer: IpAddr) -> Result<(), &'static str> {
     if !peer.to_canonical().is_loopback() {
         return Err("only a program on the same machine may do this");
     }
-    if headers.contains_key(header::ORIGIN) {
+    if headers.contains_key(header::ORIGIN) || !names::are_own(headers) {
         return Err("a web page may not do this");
     }
     Ok(())

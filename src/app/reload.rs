@@ -21,7 +21,7 @@ use crate::proxy::{Proxy, Terms};
 use crate::retry::policy::RetryPolicy;
 use crate::telemetry::LogHandle;
 use crate::tls::authority::CertificateAuthority;
-use crate::upstream::{Dialer, Upstream};
+use crate::upstream::{Destinations, Dialer, Upstream};
 
 /// Settings that can be read anew.
 #[derive(Debug)]
@@ -188,7 +188,7 @@ fn look(sources: &Sources) -> Sight {
 
 /// What reaches Batch under these settings.
 pub(super) fn connect(settings: &Settings, tls: Arc<ClientConfig>) -> (Dialer, Upstream) {
-    let dialer = Dialer::new(&settings.upstream);
+    let dialer = Dialer::new(&settings.upstream, Destinations::of(settings.listen.address));
     let upstream = Upstream::new(&settings.upstream, dialer.clone(), tls);
     (dialer, upstream)
 }

@@ -93,6 +93,7 @@ pub(super) fn make_private(settings: &mut Settings, folder: &Path) {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     settings.listen.address = any_port;
     settings.listen.allow = Vec::new();
+    settings.listen.credentials = None;
     settings.admin.address = any_port;
     settings.ca.directory = None;
     settings.ca.publish = Some(folder.to_owned());

@@ -33,6 +33,14 @@ enum Shown {
     Plain,
 }
 
+// === impl Shown ===
+
+impl Shown {
+    fn of(key: &str) -> Self {
+        if SECRETS.contains(&key) { Self::Hidden } else { Self::Plain }
+    }
+}
+
 // === impl Effective ===
 
 impl Effective {
@@ -52,8 +60,7 @@ impl Effective {
                     );
                 }
                 _ => {
-                    let shown = if SECRETS.contains(&key) { Shown::Hidden } else { Shown::Plain };
-                    entries.push(EffectiveEntry::new(key.to_owned(), value, shown));
+                    entries.push(EffectiveEntry::new(key.to_owned(), value, Shown::of(key)));
                 }
             }
         }
@@ -83,8 +90,9 @@ impl fmt::Display for Effective {
 impl EffectiveEntry {
     fn new(key: String, value: &Value, shown: Shown) -> Self {
         let text = match shown {
-            Shown::Hidden => "\"(hidden)\"".to_owned(),
-            Shown::Plain => to_toml(value),
+            // That there is none is no secret.
+            Shown::Hidden if to_toml(value) != quoted("") => quoted("(hidden)"),
+            Shown::Hidden | Shown::Plain => to_toml(value),
         };
         Self { key, value: text, origin: value.origin().unwrap_or("default").to_owned() }
     }
@@ -99,6 +107,14 @@ impl fmt::Display for EffectiveEntry {
 /// The key of one entry of `upstream.resolve`, as TOML: the host stands in quotes.
 pub(super) fn resolve_key(host: &str) -> String {
     format!("{RESOLVE}.{}", quoted(host))
+}
+
+/// A value of `key` as an error shows it.
+pub(super) fn shown(key: &str, value: &Value) -> String {
+    match Shown::of(key) {
+        Shown::Hidden => "(hidden)".to_owned(),
+        Shown::Plain => to_toml(value),
+    }
 }
 
 /// A value as TOML, in one line: the `toml` library would spread a text with line breaks over several.

@@ -45,12 +45,13 @@ fn last_segment(key: &str) -> &str {
 }
 
 /// Every key of this version.
-pub(super) const KEYS: [&str; 55] = [
+pub(super) const KEYS: [&str; 56] = [
     "listen.address",
     "listen.max_connections",
     "listen.header_timeout",
     "listen.idle_timeout",
     "listen.allow",
+    "listen.credentials",
     "admin.address",
     "admin.allow_shutdown",
     "intercept.hosts",
@@ -112,10 +113,11 @@ pub fn needs_restart(key: &str) -> bool {
 /// Keys and sections that a reload puts in force. Not among them is what is made once: the sockets, the authority and the files that clients
 /// read once, the roots that are given to clients too, and the shape of logs. `intercept.hosts` reloads as far as the authority may vouch for the
 /// hosts.
-const RELOADED: [&str; 16] = [
+const RELOADED: [&str; 17] = [
     "listen.header_timeout",
     "listen.idle_timeout",
     "listen.allow",
+    "listen.credentials",
     "admin.allow_shutdown",
     "intercept",
     "tunnel",
@@ -135,7 +137,7 @@ const RELOADED: [&str; 16] = [
 pub(super) const RESOLVE: &str = "upstream.resolve";
 
 /// Keys whose values are never shown.
-pub(super) const SECRETS: [&str; 0] = [];
+pub(super) const SECRETS: [&str; 1] = ["listen.credentials"];
 
 #[cfg(test)]
 mod tests {

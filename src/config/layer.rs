@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Flag;
-use super::effective::{resolve_key, to_toml};
+use super::effective::{resolve_key, shown};
 use super::error::{ConfigError, Problem};
 use super::keys::{self, Name, RESOLVE};
 
@@ -148,7 +148,7 @@ impl Layer {
     }
 
     fn wrong(&mut self, key: &str, value: &Spanned<DeValue<'_>>, place: String, reason: &str) {
-        let found = to_toml(&convert(value, &|_| String::new()));
+        let found = shown(key, &convert(value, &|_| String::new()));
         self.problems.push(Problem::WrongValue { key: key.to_owned(), found, place, reason: reason.to_owned() });
     }
 }

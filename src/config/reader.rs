@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ::config::{Value, ValueKind};
 
-use super::effective::to_toml;
+use super::effective::{shown, to_toml};
 use super::error::{ConfigError, Problem};
 use super::unit;
 
@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
 
     /// Notes that `value`, found at `key`, is wrong.
     pub(super) fn wrong(&mut self, key: &str, value: &Value, reason: String) {
-        let problem = Problem::WrongValue { key: key.to_owned(), found: to_toml(value), place: place_of(value), reason };
+        let problem = Problem::WrongValue { key: key.to_owned(), found: shown(key, value), place: place_of(value), reason };
         self.problems.push(problem);
     }
 

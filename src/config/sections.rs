@@ -18,7 +18,7 @@ use super::keys::RESOLVE;
 use super::reader::{self, DAY, Reader};
 use crate::admin::AdminSettings;
 use crate::batch::endpoint::{HostPattern, HostSet};
-use crate::proxy::{BodySettings, ListenSettings, RouteSettings};
+use crate::proxy::{BodySettings, InvalidCredentials, ListenSettings, RouteSettings};
 use crate::telemetry::{LEVELS, LogFormat, LogSettings};
 use crate::tls::CaSettings;
 use crate::upstream::UpstreamSettings;
@@ -63,12 +63,24 @@ fn listen(reader: &mut Reader<'_>) -> Option<ListenSettings> {
     let header_timeout = positive(reader, "listen.header_timeout");
     let idle_timeout = positive(reader, "listen.idle_timeout");
     let allow = reader.list("listen.allow", network);
+    let credentials = reader.read("listen.credentials", |kind| match reader::text(kind)? {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|invalid: InvalidCredentials| invalid.to_string()),
+    });
+    if let (Some(address), Some(allow), Some(None)) = (address, &allow, &credentials)
+        && !address.ip().to_canonical().is_loopback()
+        && allow.is_empty()
+    {
+        let reason = "beyond loopback, `listen.allow` or `listen.credentials` must say who may use the proxy";
+        reader.wrong("listen.address", reader.value("listen.address"), reason.to_owned());
+    }
     Some(ListenSettings {
         address: address?,
         max_connections: max_connections? as usize,
         header_timeout: header_timeout?,
         idle_timeout: idle_timeout?,
         allow: allow?,
+        credentials: credentials?,
     })
 }
 

@@ -2,16 +2,17 @@
 
 use std::fs;
 
-use super::keys::KEYS;
+use super::keys::{KEYS, SECRETS};
 use super::*;
 
 /// Written down apart from `default.toml`, so that neither changes alone.
-const DOCUMENTED: [(&str, &str); 55] = [
+const DOCUMENTED: [(&str, &str); 56] = [
     ("listen.address", r#""127.0.0.1:3128""#),
     ("listen.max_connections", "4096"),
     ("listen.header_timeout", r#""10s""#),
     ("listen.idle_timeout", r#""5m""#),
     ("listen.allow", "[]"),
+    ("listen.credentials", r#""""#),
     ("admin.address", r#""127.0.0.1:9464""#),
     ("admin.allow_shutdown", "false"),
     ("intercept.hosts", r#"["*.*.batch.azure.com", "*.*.batch.usgovcloudapi.net", "*.*.batch.chinacloudapi.cn"]"#),
@@ -77,12 +78,13 @@ const DOCUMENTED: [(&str, &str); 55] = [
 /// A key, a valid value that differs from its default, the setting it becomes, and what that then is.
 type Change = (&'static str, &'static str, fn(&Settings) -> String, &'static str);
 
-const CHANGES: [Change; 55] = [
+const CHANGES: [Change; 56] = [
     ("listen.address", r#""[::1]:3129""#, |s| show(&s.listen.address), "[::1]:3129"),
     ("listen.max_connections", "1", |s| show(&s.listen.max_connections), "1"),
     ("listen.header_timeout", r#""11s""#, |s| show(&s.listen.header_timeout), "11s"),
     ("listen.idle_timeout", r#""12s""#, |s| show(&s.listen.idle_timeout), "12s"),
     ("listen.allow", r#"["10.0.0.0/8", "::1"]"#, |s| show(&s.listen.allow), "[10.0.0.0/8, ::1/128]"),
+    ("listen.credentials", r#""a:b""#, |s| show(&s.listen.credentials), "Some(Credentials(hidden))"),
     ("admin.address", r#""127.0.0.1:1""#, |s| show(&s.admin.address), "127.0.0.1:1"),
     ("admin.allow_shutdown", "true", |s| show(&s.admin.allow_shutdown), "true"),
     ("intercept.hosts", r#"["localhost"]"#, |s| show(&s.route.intercept.contains("localhost")), "true"),
@@ -331,7 +333,8 @@ fn patient_clients_may_be_written_as_an_array_of_tables() {
 
 #[test]
 fn what_config_show_prints_is_a_configuration_with_the_same_settings() {
-    let arguments: Vec<_> = CHANGES.iter().map(|(key, value, ..)| format!("{key}={value}")).collect();
+    let told = CHANGES.iter().filter(|(key, ..)| !SECRETS.contains(key));
+    let arguments = told.map(|(key, value, ..)| format!("{key}={value}")).collect();
     let sources = Sources { set: arguments, ..Sources::default() };
     let again = Settings::from_toml(&Effective::load(&sources).unwrap().to_string()).unwrap();
     assert_eq!(format!("{again:?}"), format!("{:?}", Settings::load(&sources).unwrap()));
@@ -437,6 +440,35 @@ fn a_wrong_value_is_shown_with_what_is_expected() {
 }
 
 /// Only where the lane is open does it matter.
+#[test]
+fn an_address_beyond_loopback_is_refused_until_it_is_said_who_may_use_it() {
+    for address in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1"] {
+        let address = format!("listen.address={address}");
+        let said = complaint(&set(&[&address]));
+        let want = "beyond loopback, `listen.allow` or `listen.credentials` must say who may use the proxy";
+        assert!(said.starts_with("`listen.address` = ") && said.ends_with(want), "{said}");
+        for who in ["listen.allow=[\"10.0.0.0/8\"]", "listen.credentials=a:b"] {
+            assert!(Settings::load(&set(&[&address, who])).is_ok(), "{address} {who}");
+        }
+    }
+    for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        assert!(Settings::load(&set(&[&format!("listen.address={address}")])).is_ok(), "{address}");
+    }
+}
+
+#[test]
+fn credentials_are_shown_nowhere() {
+    for value in ["hunter2", "\"hunter2:\"", "[\"hunter2\"]", "{ a = \"hunter2\" }", "{}"] {
+        let said = complaint(&set(&[&format!("listen.credentials={value}")]));
+        assert!(said.starts_with("`listen.credentials` = (hidden) (--set): ") && !said.contains("hunter2"), "{said}");
+    }
+    let sources = set(&["listen.credentials=ann:hunter2"]);
+    let loaded = Loaded::load(&sources).unwrap();
+    let texts = [loaded.effective().to_string(), loaded.effective().to_json(), show(loaded.settings())];
+    assert!(texts.iter().all(|text| !text.contains("hunter2") && !text.contains("ann")), "{texts:?}");
+    assert_eq!(origin_of(&sources, "listen.credentials").0, "\"(hidden)\"");
+}
+
 #[test]
 fn a_quota_wait_that_no_deadline_holds_is_refused() {
     let wait = "retry.quota.wait=4m";

@@ -12,7 +12,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use tracing::debug;
 
-use super::error::{Trouble, plain};
+use super::error::{Trouble, plain, unreached};
 use super::headers::{lists_end_to_end, strip_hop_by_hop};
 use super::template::{InvalidRequest, check_host, path_and_query, write_head};
 use crate::http1::{RequestHead, Response};
@@ -73,8 +73,8 @@ where
         }
         Err(error) => {
             debug!(%error, "plain request failed");
-            let status = Trouble::of(error.failure, error.transmission).status;
-            (any(plain(status, &error.to_string())), ConnectionResult::Unreachable)
+            let (response, result) = unreached(error.failure, error.transmission, &error.to_string());
+            (any(response), result)
         }
     }
 }

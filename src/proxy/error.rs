@@ -15,6 +15,7 @@ use super::route::Rejection;
 use super::template::InvalidRequest;
 use super::throttle::Refused;
 use crate::http1::MalformedHead;
+use crate::metrics::labels::ConnectionResult;
 use crate::retry::outcome::{Failure, Transmission};
 
 /// What the proxy has to say about a request it could not get answered.
@@ -56,6 +57,12 @@ impl Trouble {
         let bad = |error, code, message| Self::new(StatusCode::BAD_GATEWAY, error, code, message);
         let late = |error, code, message| Self::new(StatusCode::GATEWAY_TIMEOUT, error, code, message);
         match failure {
+            Failure::AddressProhibited => bad(
+                "destination_ip_prohibited",
+                "ProxyUpstreamAddressProhibited",
+                "Only the proxy's own machine may reach the addresses of this host: the proxy is bound wider than loopback. If it shall be \
+                 reached nevertheless, name host and address in upstream.resolve.",
+            ),
             Failure::CertificateInvalid => bad(
                 "tls_certificate_error",
                 "ProxyUpstreamCertificateInvalid",
@@ -152,6 +159,19 @@ impl From<MalformedHead> for Trouble {
         };
         Self::new(status, "http_request_error", "ProxyRequestMalformed", malformed.as_str())
     }
+}
+
+/// The answer to a CONNECT or a plain-http request whose destination cannot be reached, and what the connection came to.
+pub(super) fn unreached(
+    failure: Failure,
+    transmission: Transmission,
+    words: &str,
+) -> (Response<Full<Bytes>>, ConnectionResult) {
+    let trouble = Trouble::of(failure, transmission);
+    if failure == Failure::AddressProhibited {
+        return (plain(StatusCode::FORBIDDEN, trouble.message), ConnectionResult::Denied);
+    }
+    (plain(trouble.status, words), ConnectionResult::Unreachable)
 }
 
 impl From<InvalidRequest> for Trouble {

@@ -21,6 +21,7 @@ use super::watch::Watch;
 use super::{Shared, tunnel};
 use crate::http1::{MalformedHead, RequestHead, Response};
 use crate::metrics::labels::{ConnectionKind, ConnectionResult, LeafResult, Side};
+use crate::retry::outcome::Failure;
 use crate::tls::handshake::{ClientRuntime, HandshakeFailure};
 use crate::tls::leaf::Issued;
 use crate::upstream::{ReadAhead, TLS_WRITE_LIMIT};
@@ -58,7 +59,8 @@ async fn pass(shared: &Shared, client: Prefixed, target: Target) {
             connection.end(tunnel::relay(client, upstream, &target, idle_timeout, &shared.metrics, &shared.drain).await);
         }
         Err(error) => {
-            connection.end(ConnectionResult::Unreachable);
+            let prohibited = error.failure() == Failure::AddressProhibited;
+            connection.end(if prohibited { ConnectionResult::Denied } else { ConnectionResult::Unreachable });
             warn!(destination = %target, error = error.failure().as_str(), "client speaks no TLS to a Batch host, and no tunnel could be made");
         }
     }

@@ -62,7 +62,7 @@ impl Live {
     pub(super) fn allows(&self, client: IpAddr) -> bool {
         let client = client.to_canonical();
         if self.listen.allow.is_empty() {
-            client.is_loopback()
+            client.is_loopback() || self.listen.credentials.is_some()
         } else {
             self.listen.allow.iter().any(|net| net.contains(&client))
         }

@@ -77,7 +77,7 @@ pub fn classify(subject: &Subject, outcome: &Outcome<'_>, statuses: &[StatusCode
 
 fn classify_failure(failure: Failure, transmission: Transmission) -> Class {
     match (failure, transmission) {
-        (Failure::CertificateInvalid | Failure::RequestBody, _) => Class::Permanent,
+        (Failure::AddressProhibited | Failure::CertificateInvalid | Failure::RequestBody, _) => Class::Permanent,
         (_, Transmission::NotSent) => Class::NotSent,
         (_, Transmission::Sent | Transmission::Unknown) => Class::Transient,
     }

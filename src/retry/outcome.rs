@@ -39,6 +39,8 @@ pub enum Transmission {
 /// Why an attempt got no complete answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
+    /// The host has no address that connections may lead to.
+    AddressProhibited,
     /// The service's certificate does not verify.
     CertificateInvalid,
     /// The connection could not be made: unreachable, reset while connecting, out of sockets.
@@ -74,6 +76,7 @@ impl Failure {
     pub const ALL: &'static [Self] = &[
         Self::DnsNotFound,
         Self::DnsFailed,
+        Self::AddressProhibited,
         Self::ConnectRefused,
         Self::ConnectFailed,
         Self::ConnectTimeout,
@@ -90,6 +93,7 @@ impl Failure {
     /// The label value in `upstream_errors_total`.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::AddressProhibited => "address_prohibited",
             Self::CertificateInvalid => "certificate_invalid",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectRefused => "connect_refused",

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -25,14 +25,16 @@ use tower_service::Service;
 
 use super::UpstreamSettings;
 use super::connection::HttpConnection;
+use super::destination::Destinations;
 use super::origin::Origin;
 use super::read_ahead::ReadAhead;
 use crate::retry::outcome::Failure;
 
-/// Opens TCP connections: `upstream.resolve` first, then DNS, IPv6 and IPv4 side by side.
+/// Opens TCP connections: `upstream.resolve` first, then DNS, IPv6 and IPv4 side by side. What `upstream.resolve` names is reached in any case.
 #[derive(Clone, Debug)]
 pub struct Dialer {
     http: HttpConnector<Resolver>,
+    destinations: Destinations,
     resolve: Arc<HashMap<String, SocketAddr>>,
     connect_timeout: Duration,
 }
@@ -61,27 +63,34 @@ pub(super) enum UpstreamStream {
     Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
 }
 
-/// DNS as the system does it.
+/// DNS as the system does it, less the addresses that no connection may lead to.
 #[derive(Clone, Debug)]
-struct Resolver;
+struct Resolver(Destinations);
 
-/// A name that could not be looked up.
+/// Why a name gives no address.
 #[derive(Debug, Error)]
-#[error("{0}")]
-struct ResolveError(io::Error);
+enum ResolveError {
+    /// It could not be looked up.
+    #[error("{0}")]
+    Lookup(io::Error),
+    /// It has none but those that no connection may lead to.
+    #[error("only the proxy's own machine may reach its addresses")]
+    Prohibited,
+}
 
 // === impl Dialer ===
 
 impl Dialer {
     /// A dialer under these settings.
-    pub fn new(settings: &UpstreamSettings) -> Self {
-        let mut http = HttpConnector::new_with_resolver(Resolver);
+    pub fn new(settings: &UpstreamSettings, destinations: Destinations) -> Self {
+        let mut http = HttpConnector::new_with_resolver(Resolver(destinations));
         http.enforce_http(false);
         http.set_nodelay(true);
         // Divided among a name's addresses; the whole is bounded in `dial`.
         http.set_connect_timeout(Some(settings.connect_timeout));
         http.set_keepalive(Some(TCP_KEEPALIVE));
-        Self { http, resolve: Arc::new(settings.resolve.clone()), connect_timeout: settings.connect_timeout }
+        let resolve = Arc::new(settings.resolve.clone());
+        Self { http, destinations, resolve, connect_timeout: settings.connect_timeout }
     }
 
     /// A TCP connection to `host` (an IPv6 address without brackets) within `upstream.connect_timeout`.
@@ -90,8 +99,13 @@ impl Dialer {
     /// [`ConnectError`] names the target and what failed.
     pub async fn dial(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
         let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let address = self.resolve.get(&target.to_ascii_lowercase()).map_or_else(|| target.clone(), ToString::to_string);
+        let named = self.resolve.get(&target.to_ascii_lowercase());
+        let address = named.map_or_else(|| target.clone(), ToString::to_string);
         let fail = |failure, source| ConnectError { failure, target, source };
+        // An address is not looked up, so that the resolver does not see it.
+        if named.is_none() && host.parse::<IpAddr>().is_ok_and(|address| !self.destinations.include(address)) {
+            return Err(fail(Failure::AddressProhibited, ResolveError::Prohibited.into()));
+        }
         let uri = match Uri::builder().scheme("http").authority(address).path_and_query("/").build() {
             Ok(uri) => uri,
             Err(error) => return Err(fail(Failure::DnsNotFound, error.into())),
@@ -214,9 +228,16 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
+        let destinations = self.0;
         Box::pin(async move {
-            let addresses = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(ResolveError)?;
-            Ok(addresses.collect::<Vec<_>>().into_iter())
+            let mut addresses: Vec<_> =
+                tokio::net::lookup_host((name.as_str(), 0)).await.map_err(ResolveError::Lookup)?.collect();
+            let found = addresses.len();
+            addresses.retain(|address| destinations.include(address.ip()));
+            if addresses.is_empty() && found > 0 {
+                return Err(ResolveError::Prohibited);
+            }
+            Ok(addresses.into_iter())
         })
     }
 }
@@ -228,7 +249,8 @@ impl ResolveError {
     /// associated with hostname", musl "Name does not resolve" or "Name has no usable address". All else may pass.
     fn failure(&self) -> Failure {
         const MISSING: [&str; 4] = ["not known", "No address associated", "does not resolve", "no usable address"];
-        let text = self.0.to_string();
+        let Self::Lookup(error) = self else { return Failure::AddressProhibited };
+        let text = error.to_string();
         if MISSING.iter().any(|words| text.contains(words)) { Failure::DnsNotFound } else { Failure::DnsFailed }
     }
 }
@@ -271,7 +293,7 @@ mod tests {
             ("failed to lookup address information: Try again", Failure::DnsFailed),
             ("something new", Failure::DnsFailed),
         ] {
-            assert_eq!(ResolveError(io::Error::other(text)).failure(), want, "{text}");
+            assert_eq!(ResolveError::Lookup(io::Error::other(text)).failure(), want, "{text}");
         }
     }
 }

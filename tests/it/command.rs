@@ -39,8 +39,13 @@ pub(super) struct Program {
 impl Program {
     /// Starts `serve` on ports of the system's choice and waits until it listens.
     pub(super) async fn start(args: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", args).await
+    }
+
+    /// The same, with the proxy at `listen`.
+    pub(super) async fn start_at(listen: &str, args: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_batch-retry-proxy"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(["serve", "--listen", listen, "--admin-listen", "127.0.0.1:0"])
             .args(args)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -439,7 +444,7 @@ pub(super) async fn behind(origin: &Origin, args: &[&str]) -> Program {
 }
 
 /// Runs the program to its end.
-async fn run(args: &[&str]) -> Output {
+pub(super) async fn run(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_batch-retry-proxy"));
     guard("the end of the program", command.args(args).stdin(Stdio::null()).kill_on_drop(true).output()).await.unwrap()
 }

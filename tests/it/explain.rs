@@ -62,7 +62,7 @@ fn bad_input_is_exit_code_2_and_says_what_would_be_good() {
         (&["GET", "ftp://host/jobs"], "write it as /jobs/j1"),
         (&["GET", "http://a.b.batch.azure.com/jobs"], "plain http is never opened"),
         (&["G(T", "/jobs"], "not an HTTP method"),
-        (&["GET", "/jobs", "--failure", "reset"], "the names are dns_not_found, dns_failed, connect_refused"),
+        (&["GET", "/jobs", "--failure", "reset"], "the names are dns_not_found, dns_failed, address_prohibited"),
         (&["GET", "/jobs", "--status", "600"], "600 is not in 200..=599"),
         (&["GET", "/jobs", "--status", "500", "--failure", "truncated"], "cannot be used with"),
         (&["GET", "/jobs", "--code", "ServerBusy"], "--status"),

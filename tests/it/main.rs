@@ -3,6 +3,7 @@
 //! What the tests stand on is in [`support`], and its own tests are in `support_test`. `layering` reads the source instead of running it.
 #![allow(clippy::unwrap_used, reason = "in a test an unwrap is an assertion")]
 
+mod access;
 mod bodies;
 mod command;
 mod config_cli;

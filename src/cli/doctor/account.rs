@@ -21,7 +21,7 @@ use super::check::Check;
 use super::shell::Shell;
 use crate::batch::endpoint::HostPattern;
 use crate::config::Settings;
-use crate::upstream::Dialer;
+use crate::upstream::{Destinations, Dialer};
 
 /// A Batch account's host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,7 +148,7 @@ async fn reach(host: &str, settings: &Settings, tls: Arc<ClientConfig>) -> Vec<C
 }
 
 async fn exchange(host: &str, settings: &Settings, tls: Arc<ClientConfig>) -> Result<(String, Check), Check> {
-    let dialer = Dialer::new(&settings.upstream);
+    let dialer = Dialer::new(&settings.upstream, Destinations::of(settings.listen.address));
     let tcp = dialer.dial(host, 443).await.map_err(|error| {
         let cause = error.source().map(ToString::to_string).unwrap_or_default();
         unreachable_by(host, &format!("{error}: {cause}"))

@@ -36,6 +36,7 @@ pub(super) fn is_hinted(outcome: &Outcome<'_>) -> bool {
 /// What a failure is.
 pub(super) fn failure(failure: Failure) -> &'static str {
     match failure {
+        Failure::AddressProhibited => "only the proxy's own machine may reach the host's addresses",
         Failure::CertificateInvalid => "the service's certificate does not verify",
         Failure::ConnectFailed => "no connection could be made",
         Failure::ConnectRefused => "the port is closed",
@@ -138,6 +139,9 @@ fn final_answer(class: Class, outcome: &Outcome<'_>) -> &'static str {
         (Class::Success, _) => "it succeeded",
         (Class::Quota, _) => "a quota clears in minutes or hours, too late for a waiting client",
         (Class::State, _) => "the state clears by itself, when is not known; the program decides",
+        (_, Outcome::Failed { failure: Failure::AddressProhibited, .. }) => {
+            "the proxy, bound wider than loopback, never goes there"
+        }
         (_, Outcome::Failed { failure: Failure::CertificateInvalid, .. }) => "who answers there is not Batch",
         (_, Outcome::Failed { .. }) => "the client's own doing",
         (_, Outcome::Responded { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. }) => {

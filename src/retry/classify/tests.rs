@@ -96,6 +96,7 @@ fn a_failure_has_the_class_of_what_may_have_been_sent() {
         (ProtocolError, Sent, Class::Transient),
         (ResponseTimeout, Sent, Class::Transient),
         (Truncated, Sent, Class::Transient),
+        (AddressProhibited, NotSent, Class::Permanent),
         (CertificateInvalid, NotSent, Class::Permanent),
         (RequestBody, Unknown, Class::Permanent),
     ] {

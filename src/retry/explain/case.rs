@@ -33,7 +33,8 @@ impl<'a> Case<'a> {
     /// A failure, with what is known of the request's way when the upstream client reports it. A lost connection counts as sent.
     pub fn failed(failure: Failure) -> Self {
         let transmission = match failure {
-            Failure::CertificateInvalid
+            Failure::AddressProhibited
+            | Failure::CertificateInvalid
             | Failure::ConnectFailed
             | Failure::ConnectRefused
             | Failure::ConnectTimeout
