@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 use thiserror::Error;
+use tokio::task::JoinError;
 
 use crate::app::Reload;
 use crate::config::{ConfigError, ENV_PREFIX, Loaded, Settings};
@@ -67,6 +68,13 @@ pub enum Failure {
 // === impl Failure ===
 
 impl Failure {
+    /// The program's main task did not come to its end. What it says of a panic is left out: it may hold secrets, and the panic hook has told
+    /// where it was.
+    pub(crate) fn ended_early(error: &JoinError) -> Self {
+        let why = if error.is_panic() { "panicked, as logged" } else { "was cut off" };
+        Self::Internal(format!("the proxy {why}").into())
+    }
+
     /// The status the process ends with.
     pub fn exit_code(&self) -> u8 {
         match self {

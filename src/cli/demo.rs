@@ -96,7 +96,7 @@ async fn proxied(args: &DemoArgs, scenario: Scenario, bar: &ProgressBar) -> Resu
     let serving = tokio::spawn(app.run(drain, controls));
     let mut run = work(args, account, way, bar).await?;
     shutdown.drain(GRACE);
-    serving.await.map_err(|error| Failure::Internal(error.into()))?;
+    serving.await.map_err(|error| Failure::ended_early(&error))?;
     run.proxy = Some((metrics.summary(), metrics.totals()));
     Ok((run, url))
 }
@@ -114,7 +114,7 @@ async fn work(args: &DemoArgs, account: Bound, way: Way, bar: &ProgressBar) -> R
     let seen = workload::run(way, args.tasks, Arc::new(move || ticking.inc(1))).await;
     let seconds = begun.elapsed().as_secs_f64();
     shutdown.drain(Duration::ZERO);
-    serving.await.map_err(|error| Failure::Internal(error.into()))?;
+    serving.await.map_err(|error| Failure::ended_early(&error))?;
     Ok(Run { seen, ledger: observer.ledger(), seconds, proxy: None })
 }
 

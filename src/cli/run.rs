@@ -74,7 +74,7 @@ async fn session(mut settings: Settings, config: String, logs: LogHandle, args: 
     shutdown.drain(grace);
     let drained = running.await;
     say(&closing_line(metrics.totals()));
-    drained.map_err(|error| Failure::Internal(error.into()))?;
+    drained.map_err(|error| Failure::ended_early(&error))?;
     folder.close()?;
     Ok(child::exit_code(status))
 }

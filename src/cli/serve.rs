@@ -53,7 +53,7 @@ async fn serve(settings: Settings, reload: Reload, logs: LogHandle, talkative: b
     };
     loop {
         tokio::select! {
-            ended = &mut running => return ended.map(drop).map_err(|error| Failure::Internal(error.into())),
+            ended = &mut running => return ended.map(drop).map_err(|error| Failure::ended_early(&error)),
             // With its terminal goes whoever could end it, and nobody asks for a reload.
             _ = hangups.recv() => if began_on_terminal && !is_on_terminal() {
                 stopping = true;

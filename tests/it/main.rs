@@ -23,6 +23,7 @@ mod links;
 mod matrix;
 mod memory;
 mod never_early;
+mod panics;
 mod pod;
 mod reload;
 mod reload_file;

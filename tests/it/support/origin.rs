@@ -222,7 +222,7 @@ impl Origin {
         drop(guard(what, log.wait_for(condition)).await.expect("the origin holds the sender"));
     }
 
-    fn take_errors(&self) -> Vec<String> {
+    pub(crate) fn take_errors(&self) -> Vec<String> {
         let mut errors = Vec::new();
         self.shared.log.send_modify(|log| errors = std::mem::take(&mut log.errors));
         errors
