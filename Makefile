@@ -7,6 +7,7 @@ TOOLS := target/tools
 CARGO_DENY := $(TOOLS)/bin/cargo-deny
 SDK := target/sdk
 DEPLOY := target/deploy
+FORGED := target/forged
 # How `make image` names and marks what it builds, and with which of docker, podman and buildah; the first that is there.
 VERSION := $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
 REVISION ?= $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)
@@ -29,7 +30,7 @@ SOAK_SEED ?= $(shell date +%s)
 check-all: SOAK_SEED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test test-rust test-sdk test-page test-deploy test-image check check-all demos soak crowd fleet bench instructions lint fmt doc deny clean
+.PHONY: help build image test test-rust test-sdk test-forged test-page test-deploy test-image check check-all demos soak crowd fleet bench instructions lint fmt doc deny clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -94,6 +95,15 @@ test-sdk: ## Runs real Batch clients through the proxy (needs python3 with venv,
 		NODE_PATH=$(CURDIR)/$(SDK)/node/node_modules BATCH_SDK_OUTAGE=$(OUTAGE) \
 		cargo test --locked --test it -- --ignored --show-output $$suites
 
+test-forged: ## Shows certificates forged with a stolen key to OpenSSL, curl, Python, Node, Java, Go and rustls (those that are there; brings Go)
+	@set -e; if $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		$(call python_environment,tests/forged/requirements.txt,$(FORGED)/python); \
+	else \
+		echo "test-forged: only an installed Go is tried, because there is no $(PYTHON) with venv to bring one"; \
+	fi; \
+	if [ -x $(FORGED)/python/bin/go ]; then export BATCH_TEST_GO=$(CURDIR)/$(FORGED)/python/bin/go; fi; \
+	GOCACHE=$(CURDIR)/$(FORGED)/cache cargo test --locked --test it -- --show-output forged::
+
 test-page: ## Opens the status page in Chromium (needs it, and node with npm)
 	@set -e; \
 	if [ -z "$(CHROMIUM)" ]; then \
@@ -119,7 +129,7 @@ test-image: ## Builds the image and runs it, also in pods as Kubernetes would (n
 	@$(call python_environment,tests/deploy/requirements.txt,$(DEPLOY)/python)
 	$(DEPLOY)/python/bin/python -m pytest -q -rs -p no:cacheprovider tests/image
 
-check-all: check demos soak crowd test-page test-deploy ## Runs everything, also what takes longer; CI runs this
+check-all: check demos soak crowd test-forged test-page test-deploy ## Runs everything, also what takes longer; CI runs this
 
 crowd: build ## Lets 2,000 clients upload 4 MiB each at once and looks at the memory
 	BATCH_RELEASE_BINARY=$(CURDIR)/target/release/batch-retry-proxy cargo test --locked --test it two_thousand_uploads -- --ignored

@@ -17,7 +17,7 @@ use crate::metrics::{BuildInfo, Metrics};
 use crate::proxy::{Parts, Proxy};
 use crate::shutdown::{Drain, Drained, Shutdown};
 use crate::telemetry::LogHandle;
-use crate::tls::authority::{AuthorityError, CertificateAuthority};
+use crate::tls::authority::{AuthorityError, CertificateAuthority, Held};
 use crate::tls::leaf::ServerConfigs;
 use crate::tls::roots::{Roots, RootsError};
 use crate::tls::trust::{self, PublishError};
@@ -108,6 +108,12 @@ impl App {
             warn!(count = roots.skipped(), "system roots that cannot be read are left out");
         }
         let authority = CertificateAuthority::open(&settings.route.intercept, &settings.ca, SystemTime::now())?;
+        if authority.held() == Held::Root {
+            warn!(
+                "ca.directory holds the root's own key, and Java believes whoever steals it for any host; remove ca.pem and ca-key.pem there to have \
+                 another authority made, and distribute the new ca.pem"
+            );
+        }
         let authority = Arc::new(authority);
         let certificates = ServerConfigs::new(authority.clone(), SystemTime::now)?;
         let proxy = Bound::new(settings.listen.address, "listen.address")?;

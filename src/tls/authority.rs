@@ -1,8 +1,9 @@
 //! The local certificate authority: a root that clients are told to trust and an intermediate that signs leaves.
 //!
 //! Both may vouch only for the intercepted hosts, by critical name constraints. Not every verifier applies those of a
-//! trusted root, which is what the intermediate is for. The root's key is forgotten once the intermediate is signed. Keeping
-//! leaves and renewing them is the task of [`super::leaf`], writing what clients need that of [`super::trust`].
+//! trusted root (Java does not), which is what the intermediate is for. The root's key signs the intermediate and is forgotten, so that whoever
+//! gets hold of what is left can vouch for no other host. Keeping leaves and renewing them is the task of [`super::leaf`], writing what clients
+//! need that of [`super::trust`].
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,37 +12,46 @@ use std::time::{Duration, SystemTime};
 
 use pem::{EncodeConfig, LineEnding, Pem};
 use rcgen::{Issuer, KeyPair, SanType, string::Ia5String};
-use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, DnsName, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{CertificateError, RootCertStore};
 use x509_parser::parse_x509_certificate;
 
 use super::CaSettings;
 use crate::batch::endpoint::HostSet;
 
 mod error;
+mod key;
 mod profile;
 mod scope;
 mod store;
 
 pub use error::{AuthorityError, IssueError};
+use key::SecretKey;
 pub use profile::SignError;
 use profile::{Tier, Validity};
 use scope::NameScope;
-use store::Store;
+use store::{Kept, Store};
 
 /// Signs certificates for the intercepted hosts.
 pub struct CertificateAuthority {
-    root: CertificateDer<'static>,
+    root: Certificate,
     root_pem: String,
-    root_not_after: SystemTime,
-    intermediate: CertificateDer<'static>,
-    intermediate_not_after: SystemTime,
-    issuer: Issuer<'static, KeyPair>,
+    intermediate: Intermediate,
     scope: NameScope,
     leaf_lifetime: Duration,
+    held: Held,
+}
+
+/// Which key is there to be stolen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// That of an intermediate, which no verifier believes outside the intercepted hosts.
+    Intermediate,
+    /// The root's own, in `ca.directory` since a version that kept it.
+    Root,
 }
 
 /// A certificate for one host, with its key.
@@ -56,12 +66,24 @@ pub struct Leaf {
     pub not_after: SystemTime,
 }
 
-/// A root with its key.
-struct Root {
+/// A certificate and how long it is valid.
+#[derive(Clone)]
+struct Certificate {
     der: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
     not_before: SystemTime,
     not_after: SystemTime,
+}
+
+/// A root with its key.
+struct Root {
+    certificate: Certificate,
+    issuer: Issuer<'static, SecretKey>,
+}
+
+/// What signs leaves, with its key.
+struct Intermediate {
+    certificate: Certificate,
+    issuer: Issuer<'static, SecretKey>,
 }
 
 // === impl CertificateAuthority ===
@@ -75,46 +97,53 @@ impl CertificateAuthority {
     pub fn open(hosts: &HostSet, settings: &CaSettings, now: SystemTime) -> Result<Self, AuthorityError> {
         let scope = NameScope::of(hosts);
         let Some(directory) = &settings.directory else {
-            let authority = Self::under(&Root::generate(&scope, settings.lifetime, now)?, scope, settings, now)?;
+            let authority = Self::generate(scope, settings, now)?;
             authority.prove(hosts, now, |host, source| AuthorityError::Unproven { host, source })?;
             return Ok(authority);
         };
         let store = Store::new(directory);
-        if let Some(root) = store.load()? {
-            root.check_dates(&store, settings.leaf_lifetime, now)?;
-            let authority = Self::under(&root, scope, settings, now)?;
+        if let Some(kept) = store.load()? {
+            let authority = match kept {
+                Kept::Intermediate(root, intermediate) => {
+                    root.check_dates(&store, settings.leaf_lifetime, now)?;
+                    intermediate.certificate.check_dates(&store, settings.leaf_lifetime, now)?;
+                    Self::with(root, intermediate, scope, settings)
+                }
+                Kept::Root(root) => {
+                    root.certificate.check_dates(&store, settings.leaf_lifetime, now)?;
+                    let intermediate = Intermediate::under(&root, &scope, now)?;
+                    Self { held: Held::Root, ..Self::with(root.certificate, intermediate, scope, settings) }
+                }
+            };
             let (certificate, key) = (store.certificate, store.key);
-            let narrow = |host, source| AuthorityError::Narrow { host, certificate, key, source };
-            authority.prove(hosts, now, narrow)?;
+            let unusable = |host, source: Box<rustls::Error>| match *source {
+                rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+                    AuthorityError::KeyMismatch { certificate, key }
+                }
+                _ => AuthorityError::Narrow { host, certificate, key, source },
+            };
+            authority.prove(hosts, now, unusable)?;
             return Ok(authority);
         }
         if settings.lifetime <= settings.leaf_lifetime {
             return Err(AuthorityError::Lifetime);
         }
-        let root = Root::generate(&scope, settings.lifetime, now)?;
-        let authority = Self::under(&root, scope, settings, now)?;
+        let authority = Self::generate(scope, settings, now)?;
         authority.prove(hosts, now, |host, source| AuthorityError::Unproven { host, source })?;
-        store.save(&root)?;
+        store.save(&authority.root, &authority.intermediate)?;
         Ok(authority)
     }
 
-    /// A new intermediate under `root`.
-    fn under(root: &Root, scope: NameScope, settings: &CaSettings, now: SystemTime) -> Result<Self, SignError> {
-        let not_after = now.checked_add(settings.lifetime).ok_or(SignError::Dates)?.min(root.not_after);
-        let validity = Validity::new(now, not_after)?;
-        let key = KeyPair::generate()?;
-        let params = Tier::Intermediate.params(&scope, validity)?;
-        let intermediate = params.signed_by(&key, &root.issuer)?.der().clone();
-        Ok(Self {
-            root: root.der.clone(),
-            root_pem: to_pem(&root.der),
-            root_not_after: root.not_after,
-            intermediate,
-            intermediate_not_after: validity.not_after(),
-            issuer: Issuer::new(params, key),
-            scope,
-            leaf_lifetime: settings.leaf_lifetime,
-        })
+    /// A new root, whose key is forgotten, and a new intermediate.
+    fn generate(scope: NameScope, settings: &CaSettings, now: SystemTime) -> Result<Self, SignError> {
+        let root = Root::generate(&scope, settings.lifetime, now)?;
+        let intermediate = Intermediate::under(&root, &scope, now)?;
+        Ok(Self::with(root.certificate, intermediate, scope, settings))
+    }
+
+    fn with(root: Certificate, intermediate: Intermediate, scope: NameScope, settings: &CaSettings) -> Self {
+        let (root_pem, leaf_lifetime) = (to_pem(&root.der), settings.leaf_lifetime);
+        Self { root, root_pem, intermediate, scope, leaf_lifetime, held: Held::Intermediate }
     }
 
     /// Issues a leaf for an example of each pattern and verifies it as a client does that trusts the root.
@@ -137,7 +166,7 @@ impl CertificateAuthority {
     /// Whether a client that trusts the root accepts `chain` as `host`.
     fn verify(&self, host: &str, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<(), rustls::Error> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.root.clone())?;
+        roots.add(self.root.der.clone())?;
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
             .build()
             .map_err(|error| rustls::Error::General(error.to_string()))?;
@@ -177,16 +206,17 @@ impl CertificateAuthority {
     /// Signs without asking whether anyone would accept it.
     fn sign(&self, host: &str, name: SanType, now: SystemTime) -> Result<Leaf, IssueError> {
         let failed = |reason| IssueError::Sign { host: host.to_owned(), reason };
-        let wanted = now.checked_add(self.leaf_lifetime).unwrap_or(self.intermediate_not_after);
-        let validity = Validity::new(now, wanted.min(self.intermediate_not_after)).map_err(failed)?;
+        let end = self.intermediate.certificate.not_after;
+        let wanted = now.checked_add(self.leaf_lifetime).unwrap_or(end);
+        let validity = Validity::new(now, wanted.min(end)).map_err(failed)?;
         if validity.not_after() <= now {
             return Err(IssueError::Expired { host: host.to_owned() });
         }
         let key = KeyPair::generate().map_err(|error| failed(error.into()))?;
         let params = profile::leaf(name, validity).map_err(failed)?;
-        let leaf = params.signed_by(&key, &self.issuer).map_err(|error| failed(error.into()))?;
+        let leaf = params.signed_by(&key, &self.intermediate.issuer).map_err(|error| failed(error.into()))?;
         Ok(Leaf {
-            chain: vec![leaf.der().clone(), self.intermediate.clone()],
+            chain: vec![leaf.der().clone(), self.intermediate.certificate.der.clone()],
             key: key.into(),
             not_before: validity.not_before(),
             not_after: validity.not_after(),
@@ -200,24 +230,29 @@ impl CertificateAuthority {
 
     /// The root in DER.
     pub fn root_der(&self) -> &CertificateDer<'static> {
-        &self.root
+        &self.root.der
+    }
+
+    /// Which key it keeps.
+    pub fn held(&self) -> Held {
+        self.held
     }
 
     /// The SHA-256 digest of the root, as in `AB:CD:..`.
     pub fn fingerprint_sha256(&self) -> String {
         let suite = ring::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13().expect("the suite is one of TLS 1.3");
-        let digest = suite.common.hash_provider.hash(&self.root);
+        let digest = suite.common.hash_provider.hash(&self.root.der);
         digest.as_ref().iter().map(|octet| format!("{octet:02X}")).collect::<Vec<_>>().join(":")
     }
 
     /// The last second the root is valid.
     pub fn not_after(&self) -> SystemTime {
-        self.root_not_after
+        self.root.not_after
     }
 
     /// The root's name, such as `O=batch-retry-proxy, CN=batch-retry-proxy CA 0a1b2c3d`.
     pub fn subject(&self) -> String {
-        subject(&self.root)
+        subject(&self.root.der)
     }
 }
 
@@ -243,11 +278,31 @@ impl fmt::Debug for Leaf {
 impl Root {
     fn generate(scope: &NameScope, lifetime: Duration, now: SystemTime) -> Result<Self, SignError> {
         let validity = Validity::new(now, now.checked_add(lifetime).ok_or(SignError::Dates)?)?;
-        let key = KeyPair::generate()?;
+        let key = SecretKey::generate()?;
         let params = Tier::Root.params(scope, validity)?;
-        let der = params.self_signed(&key)?.der().clone();
-        let (not_before, not_after) = (validity.not_before(), validity.not_after());
-        Ok(Self { der, issuer: Issuer::new(params, key), not_before, not_after })
+        let certificate = Certificate::new(params.self_signed(&key)?.der(), validity);
+        Ok(Self { certificate, issuer: Issuer::new(params, key) })
+    }
+}
+
+// === impl Intermediate ===
+
+impl Intermediate {
+    /// A new one, which lives as long as `root`.
+    fn under(root: &Root, scope: &NameScope, now: SystemTime) -> Result<Self, SignError> {
+        let validity = Validity::new(now, root.certificate.not_after)?;
+        let key = SecretKey::generate()?;
+        let params = Tier::Intermediate.params(scope, validity)?;
+        let certificate = Certificate::new(params.signed_by(&key, &root.issuer)?.der(), validity);
+        Ok(Self { certificate, issuer: Issuer::new(params, key) })
+    }
+}
+
+// === impl Certificate ===
+
+impl Certificate {
+    fn new(der: &CertificateDer<'static>, validity: Validity) -> Self {
+        Self { der: der.clone(), not_before: validity.not_before(), not_after: validity.not_after() }
     }
 
     /// Verifiers take a root's dates on trust, or not at all: they are checked here.

@@ -14,6 +14,7 @@ mod downloads;
 mod echoes;
 mod explain;
 mod fidelity;
+mod forged;
 mod giving_up;
 mod hostile;
 mod intercept;

@@ -3,7 +3,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, PublicKeyData};
 use x509_parser::prelude::{GeneralName, GeneralSubtree, ParsedExtension, X509Certificate};
 
 use super::*;
@@ -27,7 +27,7 @@ fn forge(authority: &CertificateAuthority, host: &str) -> Leaf {
 
 /// `(openssl accepts, rustls accepts)`.
 fn verdicts(authority: &CertificateAuthority, host: &str, chain: &[CertificateDer<'_>]) -> (bool, bool) {
-    (openssl_verify(&authority.root, chain, host).is_ok(), authority.verify(host, chain, now()).is_ok())
+    (openssl_verify(&authority.root.der, chain, host).is_ok(), authority.verify(host, chain, now()).is_ok())
 }
 
 /// OpenSSL's strict mode, which checks RFC 5280 to the letter, finds no fault with a chain.
@@ -36,7 +36,7 @@ fn a_leaf_is_accepted_by_openssl_in_strict_mode() {
     let authority = authority(&["*.*.batch.azure.com", "127.0.0.1", "::1"]);
     for host in [ACCOUNT, "127.0.0.1", "::1"] {
         let leaf = authority.issue(host, now()).unwrap();
-        assert_eq!(openssl_verify(&authority.root, &leaf.chain, host), Ok(()), "{host}");
+        assert_eq!(openssl_verify(&authority.root.der, &leaf.chain, host), Ok(()), "{host}");
         assert_eq!(authority.verify(host, &leaf.chain, now()), Ok(()), "{host}");
     }
 }
@@ -73,7 +73,7 @@ fn a_forged_leaf_is_refused_outside_the_constraints() {
 fn a_forged_leaf_is_refused_for_the_constraint_and_nothing_else() {
     let authority = authority(BATCH);
     let chain = forge(&authority, "login.example.com").chain;
-    let openssl = openssl_verify(&authority.root, &chain, "login.example.com").unwrap_err();
+    let openssl = openssl_verify(&authority.root.der, &chain, "login.example.com").unwrap_err();
     assert!(openssl.contains("permitted subtree violation"), "{openssl}");
     let rustls = authority.verify("login.example.com", &chain, now()).unwrap_err().to_string();
     assert!(rustls.contains("NameConstraintViolation"), "{rustls}");
@@ -82,14 +82,16 @@ fn a_forged_leaf_is_refused_for_the_constraint_and_nothing_else() {
 /// The root's own constraints hold where an intermediate has none.
 #[test]
 fn an_unconstrained_intermediate_does_not_free_the_root() {
-    let root = Root::generate(&NameScope::of(&hosts(BATCH)), DAY, now()).unwrap();
-    let mut authority = CertificateAuthority::under(&root, NameScope::of(&hosts(BATCH)), &settings(None), now()).unwrap();
+    let scope = NameScope::of(&hosts(BATCH));
+    let root = Root::generate(&scope, DAY, now()).unwrap();
+    let intermediate = Intermediate::under(&root, &scope, now()).unwrap();
+    let mut authority = CertificateAuthority::with(root.certificate.clone(), intermediate, scope, &settings(None));
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.use_authority_key_identifier_extension = true;
-    let key = KeyPair::generate().unwrap();
-    authority.intermediate = params.signed_by(&key, &root.issuer).unwrap().der().clone();
-    authority.issuer = Issuer::new(params, key);
+    let key = SecretKey::generate().unwrap();
+    authority.intermediate.certificate.der = params.signed_by(&key, &root.issuer).unwrap().der().clone();
+    authority.intermediate.issuer = Issuer::new(params, key);
     assert_eq!(authority.verify(ACCOUNT, &forge(&authority, ACCOUNT).chain, now()), Ok(()));
     let refusal = authority.verify("example.com", &forge(&authority, "example.com").chain, now()).unwrap_err().to_string();
     assert!(refusal.contains("NameConstraintViolation"), "{refusal}");
@@ -98,7 +100,7 @@ fn an_unconstrained_intermediate_does_not_free_the_root() {
 #[test]
 fn certificates_of_the_authority_have_the_extensions_they_need() {
     let authority = authority(BATCH);
-    for (certificate, path_length) in [(&authority.root, 1), (&authority.intermediate, 0)] {
+    for (certificate, path_length) in [(&authority.root.der, 1), (&authority.intermediate.certificate.der, 0)] {
         let certificate = parse(certificate);
         let basic = certificate.basic_constraints().unwrap().unwrap();
         assert!(basic.critical && basic.value.ca);
@@ -125,7 +127,7 @@ fn constraints_say_what_is_intercepted() {
         (&[], &[r#"DNSName("invalid")"#], all_addresses),
     ] {
         let authority = authority(patterns);
-        for certificate in [&authority.root, &authority.intermediate] {
+        for certificate in [&authority.root.der, &authority.intermediate.certificate.der] {
             let certificate = parse(certificate);
             let names = certificate.name_constraints().unwrap().unwrap().value;
             let bases = |trees: &Option<Vec<GeneralSubtree<'_>>>| -> Vec<String> {
@@ -142,7 +144,7 @@ fn a_leaf_vouches_for_one_server() {
     let authority = authority(BATCH);
     let leaf = authority.issue("ACCT.WestEurope.batch.azure.com", now()).unwrap();
     assert_eq!(leaf.chain.len(), 2, "clients have the root");
-    assert_eq!(leaf.chain[1], authority.intermediate);
+    assert_eq!(leaf.chain[1], authority.intermediate.certificate.der);
     let certificate = parse(&leaf.chain[0]);
     let names = certificate.subject_alternative_name().unwrap().unwrap();
     assert_eq!(names.value.general_names, [GeneralName::DNSName(ACCOUNT)]);
@@ -175,8 +177,8 @@ fn key_identifiers_link_the_chain() {
         }
         (subject, issuer)
     };
-    let (root, _) = identifiers(&authority.root);
-    let (intermediate, above_intermediate) = identifiers(&authority.intermediate);
+    let (root, _) = identifiers(&authority.root.der);
+    let (intermediate, above_intermediate) = identifiers(&authority.intermediate.certificate.der);
     let (own, above_leaf) = identifiers(&leaf.chain[0]);
     assert!(root.is_some() && intermediate.is_some() && own.is_some());
     assert_eq!(above_intermediate, root);
@@ -187,7 +189,7 @@ fn key_identifiers_link_the_chain() {
 fn serial_numbers_are_sixteen_octets_and_differ() {
     let authority = authority(BATCH);
     let leaves: Vec<_> = (0..20).map(|_| authority.issue(ACCOUNT, now()).unwrap().chain[0].clone()).collect();
-    let all = leaves.iter().chain([&authority.root, &authority.intermediate]);
+    let all = leaves.iter().chain([&authority.root.der, &authority.intermediate.certificate.der]);
     let serials: Vec<_> = all.map(|certificate| parse(certificate).raw_serial().to_vec()).collect();
     assert!(serials.iter().all(|serial| serial.len() == 16 && serial[0] & 0x80 == 0), "{serials:?}");
     let distinct: std::collections::HashSet<_> = serials.iter().collect();
@@ -199,7 +201,7 @@ fn two_authorities_have_different_names() {
     let (one, other) = (authority(BATCH), authority(BATCH));
     assert!(one.subject().starts_with("O=batch-retry-proxy, CN=batch-retry-proxy CA "), "{}", one.subject());
     assert_ne!(one.subject(), other.subject());
-    assert_ne!(subject(&one.intermediate), subject(&other.intermediate));
+    assert_ne!(subject(&one.intermediate.certificate.der), subject(&other.intermediate.certificate.der));
 }
 
 #[test]
@@ -294,7 +296,7 @@ fn a_kept_authority_is_the_same_after_a_restart() {
     let second = open(&directory, BATCH, now() + 100 * DAY).unwrap();
     assert_eq!(first.root_pem(), second.root_pem());
     assert_eq!(first.not_after(), second.not_after());
-    assert_ne!(first.intermediate, second.intermediate);
+    assert_eq!(first.intermediate.certificate.der, second.intermediate.certificate.der);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&directory), 0o700);
     assert_eq!(mode(&directory.join("ca-key.pem")), 0o600);
@@ -306,20 +308,65 @@ fn a_kept_authority_is_the_same_after_a_restart() {
     for authority in [first, second] {
         let chain = authority.issue(ACCOUNT, time).unwrap().chain;
         assert_eq!(authority.verify(ACCOUNT, &chain, time), Ok(()));
-        assert!(authority.intermediate_not_after <= authority.not_after());
+        assert_eq!(authority.held(), Held::Intermediate);
+        assert_eq!(authority.intermediate.certificate.not_after, authority.not_after());
     }
 }
 
-/// Removes hosts without harm: the new intermediate is the narrower one.
+/// Verifiers go by what the authority was made for, the proxy by what is intercepted now.
 #[test]
-fn a_kept_authority_is_narrowed_to_what_is_intercepted_now() {
+fn a_kept_authority_issues_for_what_is_intercepted_now() {
     let directory = tempfile::tempdir().unwrap();
     open(directory.path(), &["*.*.batch.azure.com", "127.0.0.1"], now()).unwrap();
     let authority = open(directory.path(), &["*.westeurope.batch.azure.com"], now()).unwrap();
-    assert_eq!(verdicts(&authority, ACCOUNT, &forge(&authority, ACCOUNT).chain), (true, true));
+    assert!(authority.issue(ACCOUNT, now()).is_ok());
     for host in ["acct.northeurope.batch.azure.com", "127.0.0.1"] {
-        assert_eq!(verdicts(&authority, host, &forge(&authority, host).chain), (false, false), "{host}");
+        let refused = authority.issue(host, now()).unwrap_err();
+        assert_eq!(refused, IssueError::NotPermitted { host: host.to_owned() });
     }
+}
+
+/// A thief of the directory has the intermediate's key; the root's own would do harm where a verifier ignores the root's constraints.
+#[test]
+fn what_is_kept_is_not_the_key_of_the_root() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = open(directory.path(), BATCH, now()).unwrap();
+    let kept = fs::read_to_string(directory.path().join("ca-key.pem")).unwrap();
+    let public = SecretKey::from_pem(&kept).unwrap().subject_public_key_info();
+    assert_eq!(parse(&authority.intermediate.certificate.der).public_key().raw, public);
+    assert_ne!(parse(&authority.root.der).public_key().raw, public);
+    assert_eq!(kept.matches("PRIVATE KEY-----").count(), 2, "one, from its begin to its end");
+}
+
+/// As versions before kept it.
+#[test]
+fn a_kept_root_with_its_own_key_still_serves_and_is_known_as_such() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = Root::generate(&NameScope::of(&hosts(BATCH)), 365 * DAY, now()).unwrap();
+    fs::write(directory.path().join("ca.pem"), to_pem(&root.certificate.der)).unwrap();
+    fs::write(directory.path().join("ca-key.pem"), root.issuer.key().to_pem()).unwrap();
+    fs::set_permissions(directory.path().join("ca-key.pem"), Permissions::from_mode(0o600)).unwrap();
+    let before = contents(directory.path());
+    let authority = open(directory.path(), BATCH, now()).unwrap();
+    assert_eq!((authority.held(), authority.root_der()), (Held::Root, &root.certificate.der));
+    let chain = authority.issue(ACCOUNT, now()).unwrap().chain;
+    assert_eq!(verdicts(&authority, ACCOUNT, &chain), (true, true));
+    assert_eq!(contents(directory.path()), before);
+}
+
+#[test]
+fn a_kept_intermediate_without_constraints_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = Root::generate(&NameScope::of(&hosts(BATCH)), 365 * DAY, now()).unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let key = SecretKey::generate().unwrap();
+    let der = params.signed_by(&key, &root.issuer).unwrap().der().clone();
+    let certificate = Certificate { der, ..root.certificate };
+    let intermediate = Intermediate { certificate, issuer: Issuer::new(params, key) };
+    Store::new(directory.path()).save(&root.certificate, &intermediate).unwrap();
+    let error = open(directory.path(), BATCH, now()).unwrap_err().to_string();
+    assert!(error.contains("ca-key.pem") && error.contains("no critical name constraints"), "{error}");
 }
 
 /// What is done to a good directory, at what time it is opened again and for which hosts, and what the error then says.
@@ -445,7 +492,8 @@ fn a_directory_that_cannot_be_made_is_named() {
 fn a_root_that_is_there_is_not_overwritten() {
     let directory = tempfile::tempdir().unwrap();
     let first = open(directory.path(), BATCH, now()).unwrap();
-    let late = Root::generate(&NameScope::of(&hosts(BATCH)), DAY, now()).unwrap();
-    assert!(matches!(Store::new(directory.path()).save(&late), Err(AuthorityError::Write { .. })));
+    let late = authority(BATCH);
+    let saved = Store::new(directory.path()).save(&late.root, &late.intermediate);
+    assert!(matches!(saved, Err(AuthorityError::Write { .. })));
     assert_eq!(open(directory.path(), BATCH, now()).unwrap().root_pem(), first.root_pem());
 }
