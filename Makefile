@@ -1,10 +1,14 @@
 # Everything a contributor or a CI job runs; `make` lists it.
 
 CARGO_DENY_VERSION := 0.20.2
+CARGO_CYCLONEDX_VERSION := 0.5.9
 PYTHON ?= python3
 
 TOOLS := target/tools
 CARGO_DENY := $(TOOLS)/bin/cargo-deny
+CARGO_CYCLONEDX := $(TOOLS)/bin/cargo-cyclonedx
+SBOM := target/sbom
+SBOM_TARGET := x86_64-unknown-linux-musl
 SDK := target/sdk
 DEPLOY := target/deploy
 FORGED := target/forged
@@ -30,7 +34,7 @@ SOAK_SEED ?= $(shell date +%s)
 check-all: SOAK_SEED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test test-rust test-sdk test-forged test-page test-deploy test-image check check-all demos soak crowd fleet bench instructions lint fmt doc deny clean
+.PHONY: help build image test test-rust test-sdk test-forged test-page test-deploy test-image check check-all demos soak crowd fleet bench instructions lint fmt doc deny sbom clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -199,6 +203,22 @@ deny: $(CARGO_DENY) ## Checks licences, duplicates and sources of the dependenci
 
 $(CARGO_DENY):
 	cargo install --locked --root $(TOOLS) cargo-deny@$(CARGO_DENY_VERSION)
+
+# Of the image's build, and without what only tests need. The tool writes beside Cargo.toml, and the path of this folder into it; that each crate is
+# in it is looked at here.
+sbom: $(CARGO_CYCLONEDX) ## Writes what a release is made of, as CycloneDX, to target/sbom
+	@set -e; mkdir -p $(SBOM); \
+	export SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct 2>/dev/null || date +%s)"; \
+	$(CARGO_CYCLONEDX) cyclonedx --quiet --format json --spec-version 1.5 --target $(SBOM_TARGET) --override-filename sbom.tmp; \
+	sed 's|file://$(CURDIR)|file:///src|g' sbom.tmp.json > $(SBOM)/batch-retry-proxy.cdx.json; \
+	rm sbom.tmp.json; \
+	for crate in $$(cargo tree --locked --edges normal,build --target $(SBOM_TARGET) --prefix none | sed 's/ v/@/; s/ .*//' | sort -u); do \
+		grep -q "$$crate\"" $(SBOM)/batch-retry-proxy.cdx.json || { echo "sbom: $$crate is missing" >&2; exit 1; }; \
+	done; \
+	echo "$(SBOM)/batch-retry-proxy.cdx.json"
+
+$(CARGO_CYCLONEDX):
+	cargo install --locked --root $(TOOLS) cargo-cyclonedx@$(CARGO_CYCLONEDX_VERSION)
 
 clean: ## Removes everything that was built
 	cargo clean

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[test]
 fn every_relative_link_of_a_document_leads_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut documents = vec![root.join("README.md"), root.join("CONTRIBUTING.md")];
+    let mut documents = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| root.join(name)).to_vec();
     for folder in ["docs", "deploy"] {
         collect(&root.join(folder), &mut documents);
     }

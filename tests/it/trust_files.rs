@@ -1,6 +1,7 @@
 //! The files by which clients use and trust the proxy: published, handed out while it runs, and read by a shell.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use tokio::process::Command;
 
@@ -39,6 +40,59 @@ async fn what_is_published_is_what_ca_export_hands_out() {
     assert_eq!(names, 4, "nothing else is left there");
     proxy.finish().await;
     origin.finish().await;
+}
+
+/// Where it works, publishes and has its temporary files, for all of its life.
+#[tokio::test]
+async fn no_key_is_written_unless_ca_directory_asks() {
+    for kept in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["here", "trust", "tmp"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_batch-retry-proxy"));
+        command.current_dir(folder.path().join("here")).env("TMPDIR", folder.path().join("tmp")).kill_on_drop(true);
+        // The program that it runs looks at what is there as long as it lives.
+        command.args(["run", "--", "sh", "-c", "ls \"$TMPDIR\"/*/truststore.p12 && ! grep -rq 'PRIVATE KEY' \"$TMPDIR\""]);
+        let seen = folder.path().join("trust");
+        let mut serve = Command::new(env!("CARGO_BIN_EXE_batch-retry-proxy"));
+        serve.current_dir(folder.path().join("here")).env("TMPDIR", folder.path().join("tmp")).kill_on_drop(true);
+        serve.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--publish", "../trust"]);
+        if kept {
+            serve.args(["--set", "ca.directory=../kept"]);
+        }
+        let mut serving = serve.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        guard("the published files", async {
+            while !seen.join("proxy.env").exists() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let run = guard("a run", command.output()).await.unwrap();
+        assert!(run.status.success(), "{run:?}");
+        let mut holders = Vec::new();
+        holding_keys(folder.path(), &mut holders);
+        let want = if kept { vec![folder.path().join("kept/ca-key.pem")] } else { Vec::new() };
+        assert_eq!(holders, want);
+        serving.kill().await.unwrap();
+    }
+}
+
+/// The files below `folder` that hold a private key, as PEM or as PKCS#12 shows it by its object identifier.
+fn holding_keys(folder: &Path, found: &mut Vec<PathBuf>) {
+    const SHROUDED_KEY_BAG: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x0a, 0x01, 0x02];
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            holding_keys(&path, found);
+            continue;
+        }
+        let content = std::fs::read(&path).unwrap();
+        let holds = |words: &[u8]| content.windows(words.len()).any(|window| window == words);
+        if holds(b"PRIVATE KEY") || holds(SHROUDED_KEY_BAG) {
+            found.push(path);
+        }
+    }
 }
 
 #[tokio::test]
