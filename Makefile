@@ -149,9 +149,18 @@ demos: ## Runs the demonstration under every scenario
 
 # One mode after the other. Asked for by itself it takes another seed each time, which finds more; CI takes always the same. A failure names
 # the seed.
-soak: ## Compares 10,000 operations under faults with the account (SOAK_OPERATIONS=N, SOAK_FOR=10m, SOAK_SEED=N)
-	SOAK_OPERATIONS=$${SOAK_OPERATIONS:-10000} SOAK_SEED=$(SOAK_SEED) \
+soak: ## Compares operations under faults and in chaos with the account (SOAK_FOR=1h of chaos, SOAK_LOSS=0.02, SOAK_OPERATIONS=N, SOAK_SEED=N)
+	$(if $(SOAK_LOSS),unshare --net sh -c '$(lossy)' sh) \
+		env SOAK_OPERATIONS=$${SOAK_OPERATIONS:-10000} SOAK_FOR=$${SOAK_FOR:-1m} SOAK_SEED=$(SOAK_SEED) \
 		cargo test --locked --test it soak:: -- --nocapture --test-threads 1
+
+# With SOAK_LOSS, a network of its own, in which this share of all packets to and from the account is dropped (needs root and iptables).
+SOAK_LOSS ?=
+define lossy
+ip link set lo up && for way in sport dport; do \
+	iptables -A INPUT -p tcp --$$way 443 -m statistic --mode random --probability $(SOAK_LOSS) -j DROP || exit 1; \
+done && exec env CARGO_NET_OFFLINE=true "$$@"
+endef
 
 check: lint test doc deny ## Runs the tests, lints, documentation and dependency rules
 

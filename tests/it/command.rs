@@ -44,14 +44,14 @@ impl Program {
 
     /// The same, with the proxy at `listen`.
     pub(super) async fn start_at(listen: &str, args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_batch-retry-proxy"))
-            .args(["serve", "--listen", listen, "--admin-listen", "127.0.0.1:0"])
-            .args(args)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_batch-retry-proxy"));
+        command.args(["serve", "--listen", listen, "--admin-listen", "127.0.0.1:0"]).args(args);
+        Self::spawn(command).await
+    }
+
+    /// Runs a command that becomes the program, and waits until it listens.
+    pub(super) async fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
         let (counter, count) = watch::channel(0);
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -72,18 +72,23 @@ impl Program {
 
     /// Waits for a line that contains `words`.
     pub(super) async fn line(&mut self, words: &str) -> String {
+        guard(&format!("a line with {words:?}"), self.said(words)).await
+    }
+
+    /// The same for what may take longer than most. Of many such lines it is the first.
+    ///
+    /// # Panics
+    /// If the program ends without one.
+    pub(super) async fn said(&mut self, words: &str) -> String {
         let (lines, count) = (&self.lines, &mut self.count);
         let found = || lines.lock().unwrap().iter().find(|line| line.contains(words)).cloned();
-        guard(&format!("a line with {words:?}"), async {
-            loop {
-                count.mark_unchanged();
-                if let Some(line) = found() {
-                    return line;
-                }
-                count.changed().await.unwrap_or_else(|_| panic!("it ended: {:?}", lines.lock().unwrap()));
+        loop {
+            count.mark_unchanged();
+            if let Some(line) = found() {
+                return line;
             }
-        })
-        .await
+            count.changed().await.unwrap_or_else(|_| panic!("it ended: {:?}", lines.lock().unwrap()));
+        }
     }
 
     pub(super) fn stderr(&self) -> String {
@@ -106,18 +111,28 @@ impl Program {
 
     /// The most memory it has had so far, in KiB; Linux only.
     pub(super) fn peak_memory(&self) -> u64 {
-        let status = read(Path::new(&format!("/proc/{}/status", self.child.id().unwrap())));
+        let status = read(Path::new(&format!("/proc/{}/status", self.id())));
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.split_whitespace().next().unwrap().parse().unwrap()
     }
 
+    /// The id of its process.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     pub(super) async fn signal(&self, name: &str) {
-        let id = self.child.id().unwrap().to_string();
+        let id = self.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &id]).status().await.unwrap().success());
     }
 
     pub(super) async fn exit_code(mut self) -> Option<i32> {
-        guard("the end of the program", self.child.wait()).await.unwrap().code()
+        guard("the end of the program", self.ended()).await
+    }
+
+    /// The same for what may take longer than most.
+    pub(super) async fn ended(&mut self) -> Option<i32> {
+        self.child.wait().await.unwrap().code()
     }
 }
 

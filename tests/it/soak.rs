@@ -4,10 +4,13 @@
 //! what must be true ([`model`]); [`plan`] draws what is asked next, from a seed alone, [`judge`] says which answers are right, and
 //! [`audit`] compares the end with what the account says.
 //!
-//! `SOAK_OPERATIONS`, `SOAK_FOR` (a time instead of a number) and `SOAK_SEED` say how much and which; `docs/scenarios.md` tells more.
+//! `SOAK_OPERATIONS` and `SOAK_SEED` say how much and which; [`chaos`] does the same work in worse circumstances, for `SOAK_FOR`.
+//! `docs/scenarios.md` tells more.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use batch_retry_proxy::shutdown;
@@ -16,6 +19,7 @@ use tempfile::NamedTempFile;
 use tokio::task::JoinSet;
 
 use self::call::{Caller, Credential};
+use self::ground::Ground;
 use self::judge::Creates;
 use self::worker::{Finding, Share, Worker};
 use super::support::guard_for;
@@ -24,6 +28,8 @@ use super::support::proxy::TestProxy;
 
 mod audit;
 mod call;
+mod chaos;
+mod ground;
 mod judge;
 mod model;
 mod plan;
@@ -69,12 +75,8 @@ async fn soak(creates: Creates) {
         .await;
 
     let begun = Instant::now();
-    let mut workers = JoinSet::new();
-    for number in 0..WORKERS {
-        let credential = if number % 2 == 0 { Credential::Bearer } else { Credential::SharedKey };
-        let caller = Caller::new(proxy.address(), proxy.ca_pem(), &host, credential, number);
-        workers.spawn(Worker::new(number, seed, caller, creates).run(share));
-    }
+    let place = (proxy.address(), proxy.ca_pem(), host.as_str());
+    let workers = staff(place, seed, creates, &Arc::new(Ground::default()), &share);
     let workers = workers.join_all().await;
     let seconds = begun.elapsed().as_secs_f64();
 
@@ -132,13 +134,24 @@ fn told(findings: &[Finding], seed: u64) -> String {
 }
 
 fn share() -> Share {
-    match setting::<String>("SOAK_FOR") {
-        Some(text) => {
-            let time = humantime::parse_duration(&text).unwrap_or_else(|error| panic!("SOAK_FOR={text}: {error}"));
-            Share::Until(Instant::now() + time)
-        }
-        None => Share::Operations(setting("SOAK_OPERATIONS").unwrap_or(1000_usize).div_ceil(WORKERS)),
+    Share::Operations(setting("SOAK_OPERATIONS").unwrap_or(1000_usize).div_ceil(WORKERS))
+}
+
+/// All workers, at work on the proxy at an address that is trusted by a certificate, for a host.
+fn staff(
+    place: (SocketAddr, &str, &str),
+    seed: u64,
+    creates: Creates,
+    ground: &Arc<Ground>,
+    share: &Share,
+) -> JoinSet<Worker> {
+    let mut workers = JoinSet::new();
+    for number in 0..WORKERS {
+        let credential = if number % 2 == 0 { Credential::Bearer } else { Credential::SharedKey };
+        let caller = Caller::new(place, credential, number, ground.clone());
+        workers.spawn(Worker::new(number, seed, caller, ground.clone(), creates).run(share.clone()));
     }
+    workers
 }
 
 fn setting<T: FromStr<Err: Display>>(name: &str) -> Option<T> {

@@ -16,6 +16,7 @@ pub(crate) mod metric;
 pub(crate) mod origin;
 pub(crate) mod pki;
 pub(crate) mod proxy;
+pub(crate) mod relay;
 pub(crate) mod wire;
 
 /// Awaits `future`, and fails the test with `what` when it takes longer than any healthy run would.

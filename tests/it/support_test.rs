@@ -10,6 +10,7 @@ use crate::support::fixture::{wire, wire_names};
 use crate::support::gate::Gate;
 use crate::support::metric::{assert_metric, sum};
 use crate::support::origin::{ConnectionFault, Origin, Refused};
+use crate::support::relay::{Relay, Weather};
 use crate::support::wire::{Framing, Reader};
 
 /// Two requests on one connection, one more on another: all of it is on record, byte for byte.
@@ -386,4 +387,34 @@ async fn ask(origin: &Origin) -> std::io::Result<Response> {
 fn partial_head(length: usize) -> Vec<u8> {
     let length = length.to_string();
     crate::support::action::head(200, &[("Content-Length", &length)])
+}
+
+/// The relay passes bytes on, holds them back while nothing passes, and takes nothing of a connection that was ended meanwhile.
+#[tokio::test]
+async fn a_relay_holds_what_comes_in_a_partition_and_loses_it_with_the_connection() {
+    let echo = EchoServer::start().await;
+    let relay = Relay::start("127.0.0.1:0".parse().unwrap(), echo.address(), 1).await.unwrap();
+    let mut client = Client::connect(relay.address()).await;
+    client.send_raw(b"hello").await.unwrap();
+    assert_eq!(client.read_exactly(5).await.unwrap(), b"hello");
+    relay.set(Weather { partitioned: true, ..Weather::default() });
+    client.send_raw(b"held").await.unwrap();
+    let mut leaves = Client::connect(relay.address()).await;
+    leaves.send_raw(b"lost").await.unwrap();
+    relay.until_accepted(2).await;
+    leaves.reset();
+    relay.set(Weather::default());
+    assert_eq!(client.read_exactly(4).await.unwrap(), b"held");
+    client.shutdown_write().await;
+    assert_eq!(client.read_to_end().await.unwrap(), b"");
+    relay.until_idle().await;
+    let mut cut = Client::connect(relay.address()).await;
+    cut.send_raw(b"x").await.unwrap();
+    cut.read_exactly(1).await.unwrap();
+    relay.cut();
+    assert_eq!(cut.read_exactly(1).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    relay.set(Weather { reset: 1.0, ..Weather::default() });
+    let mut broken = Client::connect(relay.address()).await;
+    drop(broken.send_raw(b"x").await);
+    assert_eq!(broken.read_to_end().await.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }

@@ -1,14 +1,19 @@
 //! One call through the proxy: made, signed, sent, answered.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use batch_retry_proxy::simulator::SimulatorSettings;
+use fastrand::Rng;
 use ring::hmac;
+use rustls::ClientConfig;
 use serde_json::Value;
 
+use super::ground::Ground;
 use super::plan::Ask;
 use crate::support::client::{Client, Response, Tunnel, request};
+use crate::support::pki::client_config_at;
 
 /// How a caller proves who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,14 +25,23 @@ pub(super) enum Credential {
 /// A client of the account, with one connection that it keeps.
 pub(super) struct Caller {
     proxy: SocketAddr,
-    ca_pem: String,
+    tls: Arc<ClientConfig>,
     host: String,
+    ground: Arc<Ground>,
     pub(super) credential: Credential,
     number: usize,
     calls: usize,
     account: String,
     key: hmac::Key,
-    connection: Option<Client>,
+    connection: Option<Connection>,
+    /// Says when it connects anew without need.
+    whim: Rng,
+}
+
+/// A connection, and which of the proxies that follow each other it leads to.
+struct Connection {
+    client: Client,
+    era: u64,
 }
 
 /// An answer, and what the proxy says about it.
@@ -44,11 +58,17 @@ pub(super) struct Answer {
 // === impl Caller ===
 
 impl Caller {
-    pub(super) fn new(proxy: SocketAddr, ca_pem: &str, host: &str, credential: Credential, number: usize) -> Self {
+    pub(super) fn new(
+        (proxy, ca_pem, host): (SocketAddr, &str, &str),
+        credential: Credential,
+        number: usize,
+        ground: Arc<Ground>,
+    ) -> Self {
         let SimulatorSettings { account, key, .. } = SimulatorSettings::demo();
         let key = hmac::Key::new(hmac::HMAC_SHA256, &BASE64_STANDARD.decode(key).unwrap());
-        let (ca_pem, host) = (ca_pem.to_owned(), host.to_owned());
-        Self { proxy, ca_pem, host, credential, number, calls: 0, account, key, connection: None }
+        let (tls, host) = (client_config_at(ca_pem, &["http/1.1"], ground.clock.clone()), host.to_owned());
+        let whim = Rng::with_seed(number as u64);
+        Self { proxy, tls, host, ground, credential, number, calls: 0, account, key, connection: None, whim }
     }
 
     /// The id of the next call: no two have the same.
@@ -57,20 +77,50 @@ impl Caller {
         format!("w{}-{:07}", self.number, self.calls)
     }
 
-    /// Asks, and reads the whole answer.
-    pub(super) async fn call(&mut self, ask: &Ask, id: &str) -> Answer {
-        let request = self.request(ask, id);
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let tunnel = Tunnel::open(self.proxy, &format!("{}:443", self.host), None).await;
-                tunnel.tls(&self.ca_pem, &self.host, &["http/1.1"]).await.unwrap()
+    /// Ends the connection, for a rest that is asked for.
+    pub(super) fn hang_up(&mut self) {
+        self.connection = None;
+    }
+
+    /// Asks, and reads the whole answer. What a proxy that ends has not read is asked again of the one that follows, as every client does.
+    ///
+    /// # Errors
+    /// Says what went wrong where a call was lost.
+    pub(super) async fn call(&mut self, ask: &Ask, id: &str) -> Result<Answer, String> {
+        loop {
+            let Connection { mut client, era } = self.connected().await?;
+            match client.exchange(&self.request(ask, id)).await {
+                Ok(response) => {
+                    self.ground.progress();
+                    let closes = response.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+                    let keeps = !closes && response.complete && !self.ground.is_fickle(&mut self.whim);
+                    self.connection = keeps.then_some(Connection { client, era });
+                    return Ok(Answer::new(response));
+                }
+                Err(_) if client.is_untouched() && self.ground.is_over(era) => {}
+                Err(error) => return Err(format!("no answer: {error}")),
             }
-        };
-        let response = connection.request(&request).await;
-        let closes = response.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-        self.connection = Some(connection).filter(|_| !closes && response.complete);
-        Answer::new(response)
+        }
+    }
+
+    /// The connection there is, or a new one as soon as there is a proxy.
+    async fn connected(&mut self) -> Result<Connection, String> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
+        }
+        loop {
+            let era = self.ground.era();
+            let authority = format!("{}:443", self.host);
+            let connected = async {
+                let tunnel = Tunnel::try_open(self.proxy, &authority, None).await?;
+                tunnel.tls_with(self.tls.clone(), &self.host).await
+            };
+            match connected.await {
+                Ok(client) => return Ok(Connection { client, era }),
+                Err(_) if self.ground.is_over(era) => self.ground.running().await,
+                Err(error) => return Err(format!("no connection: {error}")),
+            }
+        }
     }
 
     /// The path and query of a link that the account gave.
@@ -93,7 +143,7 @@ impl Caller {
             fields.push(("Content-Length", "0"));
         }
         fields.extend(ask.if_match.as_deref().map(|etag| ("If-Match", etag)));
-        let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+        let date = httpdate::fmt_http_date(self.ground.clock.now());
         let authorization = match self.credential {
             Credential::Bearer => "Bearer of-the-soak".to_owned(),
             Credential::SharedKey => {

@@ -2,26 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use batch_retry_proxy::simulator::Ledger;
 
 use super::audit;
 use super::call::{Answer, Caller};
+use super::ground::Ground;
 use super::judge::{Creates, Terms, Told, check_list};
 use super::plan::{Ask, Planner, Want, root};
 
 /// How much a worker does.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Share {
     Operations(usize),
-    Until(Instant),
+    /// As long as this is so.
+    While(Arc<AtomicBool>),
 }
 
 /// One client, with resources that nobody else touches.
 pub(super) struct Worker {
     planner: Planner,
     caller: Caller,
+    ground: Arc<Ground>,
     terms: Terms,
     operations: usize,
     unknown: usize,
@@ -45,19 +49,28 @@ pub(super) struct Finding {
 // === impl Worker ===
 
 impl Worker {
-    pub(super) fn new(number: usize, seed: u64, caller: Caller, creates: Creates) -> Self {
+    pub(super) fn new(number: usize, seed: u64, caller: Caller, ground: Arc<Ground>, creates: Creates) -> Self {
         let terms = Terms { creates, credential: caller.credential };
         let planner = Planner::new(seed, number);
-        Self { planner, caller, terms, operations: 0, unknown: 0, unverified: 0, journal: BTreeMap::new(), wrong: None }
+        let (journal, wrong) = (BTreeMap::new(), None);
+        Self { planner, caller, ground, terms, operations: 0, unknown: 0, unverified: 0, journal, wrong }
     }
 
     /// Works, and at the end reads everything it has.
     pub(super) async fn run(mut self, share: Share) -> Self {
-        let goes_on = |done: usize| match share {
-            Share::Operations(count) => done < count,
-            Share::Until(end) => Instant::now() < end,
+        let goes_on = |done: usize| match &share {
+            Share::Operations(count) => done < *count,
+            Share::While(goes_on) => goes_on.load(Ordering::Relaxed),
         };
+        let ground = self.ground.clone();
         while goes_on(self.operations) && self.wrong.is_none() {
+            let _awake = match ground.try_awake() {
+                Some(awake) => awake,
+                None => {
+                    self.caller.hang_up();
+                    ground.awake().await
+                }
+            };
             let id = self.caller.next_id();
             let ask = self.planner.next(&id);
             self.operations += 1;
@@ -138,10 +151,18 @@ impl Worker {
 
     /// One call, with its line in the journal. None where the answer is wrong.
     async fn ask(&mut self, ask: &Ask, id: &str) -> Option<Answer> {
-        let answer = self.caller.call(ask, id).await;
+        let answered = self.caller.call(ask, id).await;
         let body = ask.body.as_ref().map(|body| format!(" {body}")).unwrap_or_default();
-        let line = format!("{id} {} {}{body} => {}", ask.verb, ask.target, answer.told());
+        let told = answered.as_ref().map_or_else(String::clone, Answer::told);
+        let line = format!("{id} {} {}{body} => {told}", ask.verb, ask.target);
         self.journal.entry(ask.root()).or_default().push(line.clone());
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(message) => {
+                self.wrong = Some(self.finding(&ask.root(), format!("{message}: {line}")));
+                return None;
+            }
+        };
         match self.terms.judge(ask, &answer) {
             Ok(Told::Known) => {}
             Ok(Told::Unknown) => self.unknown += 1,

@@ -74,11 +74,24 @@ impl Client {
         guard("an answer", read_response(&mut self.reader, method)).await
     }
 
+    /// Whether nothing was read that was not asked for: after a failure, whether not a byte of an answer came.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.reader.is_empty()
+    }
+
     /// Sends one whole request and reads its answer.
     pub(crate) async fn request(&mut self, request: &[u8]) -> Response {
+        self.exchange(request).await.unwrap()
+    }
+
+    /// The same where the connection may end first.
+    ///
+    /// # Errors
+    /// If the request cannot be sent or no answer's head comes.
+    pub(crate) async fn exchange(&mut self, request: &[u8]) -> io::Result<Response> {
         let method = String::from_utf8_lossy(request).split(' ').next().unwrap_or_default().to_owned();
-        self.send_raw(request).await.unwrap();
-        self.read_response(&method).await.unwrap()
+        self.send_raw(request).await?;
+        self.read_response(&method).await
     }
 
     /// Ends the sending direction only.
@@ -115,7 +128,7 @@ impl Client {
     /// # Panics
     /// If bytes were read that nothing asked for.
     pub(crate) fn into_stream(self) -> Box<dyn Io> {
-        assert!(self.reader.is_empty(), "bytes are left over");
+        assert!(self.is_untouched(), "bytes are left over");
         self.reader.into_parts().0
     }
 
@@ -138,13 +151,21 @@ impl Tunnel {
     /// # Panics
     /// If the proxy does not answer 200.
     pub(crate) async fn open(proxy: SocketAddr, authority: &str, connect: Option<&[u8]>) -> Self {
+        Self::try_open(proxy, authority, connect).await.unwrap()
+    }
+
+    /// The same where the proxy may be away.
+    ///
+    /// # Errors
+    /// If there is no connection, or no answer.
+    pub(crate) async fn try_open(proxy: SocketAddr, authority: &str, connect: Option<&[u8]>) -> io::Result<Self> {
         let usual = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
-        let mut reader = Reader::new(dial(proxy).await);
-        reader.stream().write_all(connect.unwrap_or(usual.as_bytes())).await.unwrap();
-        let answer = guard("an answer to CONNECT", read_response(&mut reader, "CONNECT")).await.unwrap();
+        let mut reader = Reader::new(guard("a connection", TcpStream::connect(proxy)).await?);
+        reader.stream().write_all(connect.unwrap_or(usual.as_bytes())).await?;
+        let answer = guard("an answer to CONNECT", read_response(&mut reader, "CONNECT")).await?;
         assert_eq!(answer.status, 200, "CONNECT {authority}: {}", answer.text());
         assert!(reader.is_empty(), "the proxy spoke first in the tunnel to {authority}");
-        Self { stream: reader.into_parts().0, answer }
+        Ok(Self { stream: reader.into_parts().0, answer })
     }
 
     /// Speaks TLS inside, trusting `ca_pem` alone and offering the protocols `alpn`.

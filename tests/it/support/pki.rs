@@ -6,6 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// A root that signs leaves directly.
@@ -55,11 +56,16 @@ impl Authority {
 
 /// A client that trusts the certificates in `ca_pem` alone and offers the protocols `alpn`, none if it is empty.
 pub(crate) fn client_config(ca_pem: &str, alpn: &[&str]) -> Arc<ClientConfig> {
+    client_config_at(ca_pem, alpn, Arc::new(DefaultTimeProvider))
+}
+
+/// The same with a clock of its own.
+pub(crate) fn client_config_at(ca_pem: &str, alpn: &[&str], clock: Arc<dyn TimeProvider>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
     }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = ClientConfig::builder_with_details(Arc::new(ring::default_provider()), clock)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
