@@ -178,16 +178,25 @@ fn a_panic_is_counted_and_logged_but_a_formatted_message_is_not() {
             .join()
     };
     let literal = panicking(|| panic!("a literal"));
-    let formatted = panicking(|| panic!("held {}", String::from("SECRET")));
+    let formatted: [fn(); 4] = [
+        || panic!("held {}", String::from("SECRET")),
+        || std_panic::panic_any("SECRET".to_owned()),
+        || "SECRET".parse::<u32>().map(drop).map_err(|_| "SECRET").unwrap(),
+        || assert_eq!("SECRET", ""),
+    ];
+    let formatted = formatted.map(panicking);
     std_panic::set_hook(before);
 
-    let (literal, formatted) = (literal.unwrap(), formatted.unwrap());
+    let literal = literal.unwrap();
     let [line] = &literal.lines()[..] else { panic!("{}", literal.text()) };
     assert_eq!((line["level"].as_str(), line["thread"].as_str()), (Some("ERROR"), Some("worker-7")));
     assert!(line["location"].as_str().unwrap().contains("telemetry/tests.rs:"));
     assert_eq!((line["message"].as_str(), line["payload"].as_str()), (Some("panicked"), Some("a literal")));
-    assert_eq!(formatted.lines().len(), 1);
-    assert!(!formatted.text().contains("SECRET"));
+    for formatted in formatted {
+        let formatted = formatted.unwrap();
+        assert_eq!(formatted.lines().len(), 1);
+        assert!(!formatted.text().contains("SECRET"), "{}", formatted.text());
+    }
     // Tests beside this one may panic on purpose as well.
     let text = String::from_utf8(metrics.encode()).unwrap();
     let count = text.lines().find_map(|line| line.strip_prefix("batch_retry_proxy_panics_total ")).unwrap();

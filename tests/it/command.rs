@@ -509,4 +509,4 @@ fn read(path: &Path) -> String {
 }
 
 /// In every secret, and nowhere else.
-const MARK: &str = "c2VjcmV0LW1hcms";
+pub(super) const MARK: &str = "c2VjcmV0LW1hcms";

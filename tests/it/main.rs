@@ -35,6 +35,7 @@ mod sdk_amplification;
 mod sdk_bulk;
 mod sdk_client;
 mod sdk_suite;
+mod secrets;
 mod simulator;
 mod soak;
 mod status;
