@@ -23,6 +23,7 @@ use tracing::debug;
 pub(super) use self::serve::{Ended, Reply, Service, serve_http1};
 pub(super) use self::wire::RequestStream;
 use super::watch::Watch;
+use crate::http1::HEAD_LIMIT;
 use crate::metrics::labels::ConnectionResult;
 use crate::shutdown::Drain;
 
@@ -42,6 +43,13 @@ where
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .auto_date_header(false)
+        .max_header_list_size(HEAD_LIMIT as u32)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_RESETS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(STREAM_WINDOW as usize)
         .serve_connection(TokioIo::new(stream), service_fn(handle));
     drive(pin!(connection), |connection| connection.graceful_shutdown(), watch, drain).await
 }
@@ -71,6 +79,18 @@ where
         }
     }
 }
+
+/// Requests at a time on an HTTP/2 connection, as RFC 9113 advises at least. Each may hold what a connection of HTTP/1.1 may.
+const MAX_STREAMS: u32 = 100;
+
+/// Streams that a client resets before they are looked at, and those that it makes us reset, until its connection is ended: more are an attack
+/// (CVE-2023-44487), not a change of mind.
+const MAX_RESETS: usize = 20;
+
+/// What a client may send ahead of who reads it, on one stream and on all of a connection, and what is queued of an answer. Times the streams and
+/// connections it is what clients can make the proxy hold; hyper's own limits are some MiB.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 128 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@ mod hostile;
 mod intercept;
 mod lanes;
 mod layering;
+mod limits;
 mod links;
 mod matrix;
 mod memory;
