@@ -45,6 +45,22 @@ async fn a_head_that_is_too_large_is_refused_and_its_connection_ended() {
     finish(proxy, origin).await;
 }
 
+/// What it would take more is not asked of Batch any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_its_answer_is_dropped() {
+    let large = vec![b'x'; 32 << 20];
+    let (origin, proxy) = start(|it| it.set("listen.idle_timeout", "500ms").set("retry.response_buffer", "1MiB")).await;
+    origin.tolerate_broken_connections();
+    origin.script(move |_| respond(200, &[], &large));
+    let mut client = proxy.client(HOST).await;
+    client.send_raw(&request("GET", "/jobs/j/tasks/t/files/large", HOST, &[], "")).await.unwrap();
+    // Its beginning is there, the rest is not taken.
+    client.read_exactly(1000).await.unwrap();
+    proxy.wait_for_metric("batch_retry_proxy_connections", &[("kind", "intercept")], 0.0).await;
+    drop(client);
+    finish(proxy, origin).await;
+}
+
 /// RFC 9113, 6.5.2 and 5.1.2.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_past_the_limit_are_refused_and_the_others_are_served() {
