@@ -34,7 +34,7 @@ SOAK_SEED ?= $(shell date +%s)
 check-all: SOAK_SEED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test test-rust test-sdk test-forged test-page test-deploy test-image check check-all demos soak crowd fleet bench instructions lint fmt doc deny sbom clean
+.PHONY: help build image test test-rust test-sdk test-forged test-page test-deploy test-image check check-all demos soak crowd slowloris fleet bench instructions lint fmt doc deny sbom clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -137,6 +137,10 @@ check-all: check demos soak crowd test-forged test-page test-deploy ## Runs ever
 
 crowd: build ## Lets 2,000 clients upload 4 MiB each at once and looks at the memory
 	BATCH_RELEASE_BINARY=$(CURDIR)/target/release/batch-retry-proxy cargo test --locked --test it two_thousand_uploads -- --ignored
+
+slowloris: build ## Measures what others notice of 2,000 slow connections (on a quiet machine; docs/limits.md)
+	BATCH_RELEASE_BINARY=$(CURDIR)/target/release/batch-retry-proxy \
+		cargo test --locked --test it two_thousand_slow_connections -- --ignored --nocapture
 
 demos: ## Runs the demonstration under every scenario
 	cargo build --locked

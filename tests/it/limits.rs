@@ -158,8 +158,8 @@ async fn the_windows_of_an_http_2_connection_are_small() {
     let stream = connection.setting(INITIAL_WINDOW_SIZE).await;
     assert!(stream <= 64 * 1024, "{stream} bytes for each stream");
     // The connection's begins at 64 KiB and may be widened at once.
-    connection.send(&get(1, "/jobs")).await;
     origin.queue([respond(200, &[], "served")]);
+    connection.send(&get(1, "/jobs")).await;
     connection.frame(HEADERS).await;
     let widened: u64 = connection
         .seen

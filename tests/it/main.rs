@@ -38,6 +38,7 @@ mod sdk_client;
 mod sdk_suite;
 mod secrets;
 mod simulator;
+mod slowloris;
 mod soak;
 mod status;
 mod support;
