@@ -2,6 +2,7 @@
 
 CARGO_DENY_VERSION := 0.20.2
 CARGO_CYCLONEDX_VERSION := 0.5.9
+CARGO_FUZZ_VERSION := 0.13.2
 PYTHON ?= python3
 
 TOOLS := target/tools
@@ -9,6 +10,7 @@ CARGO_DENY := $(TOOLS)/bin/cargo-deny
 CARGO_CYCLONEDX := $(TOOLS)/bin/cargo-cyclonedx
 SBOM := target/sbom
 SBOM_TARGET := x86_64-unknown-linux-musl
+CARGO_FUZZ := $(TOOLS)/bin/cargo-fuzz
 SDK := target/sdk
 DEPLOY := target/deploy
 FORGED := target/forged
@@ -29,12 +31,17 @@ CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || comman
 # Seconds for which the service fails the bulk helpers of the clients; a minute in check-all.
 OUTAGE ?= 12
 check-all: OUTAGE := 60
+# Each fuzzer alone, one after the other: how long, in s, m or h, and which.
+FUZZ_FOR ?= 10m
+check-all: FUZZ_FOR := 5s
+FUZZ := target/fuzz
+FUZZERS ?= configuration error_body operation proxy replay_body retry_after route
 # Another soak each time, but not in CI.
 SOAK_SEED ?= $(shell date +%s)
 check-all: SOAK_SEED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build image test test-rust test-sdk test-forged test-page test-deploy test-image check check-all demos soak crowd slowloris fleet bench instructions lint fmt doc deny sbom clean
+.PHONY: help build image test test-rust test-sdk test-forged test-page test-deploy test-image check check-all demos soak crowd slowloris fuzz fleet bench instructions lint fmt doc deny sbom clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -133,7 +140,7 @@ test-image: ## Builds the image and runs it, also in pods as Kubernetes would (n
 	@$(call python_environment,tests/deploy/requirements.txt,$(DEPLOY)/python)
 	$(DEPLOY)/python/bin/python -m pytest -q -rs -p no:cacheprovider tests/image
 
-check-all: check demos soak crowd test-forged test-page test-deploy ## Runs everything, also what takes longer; CI runs this
+check-all: check demos soak crowd fuzz test-forged test-page test-deploy ## Runs everything, also what takes longer; CI runs this
 
 crowd: build ## Lets 2,000 clients upload 4 MiB each at once and looks at the memory
 	BATCH_RELEASE_BINARY=$(CURDIR)/target/release/batch-retry-proxy cargo test --locked --test it two_thousand_uploads -- --ignored
@@ -165,6 +172,27 @@ ip link set lo up && for way in sport dport; do \
 	iptables -A INPUT -p tcp --$$way 443 -m statistic --mode random --probability $(SOAK_LOSS) -j DROP || exit 1; \
 done && exec env CARGO_NET_OFFLINE=true "$$@"
 endef
+
+# What a fuzzer finds stays below $(FUZZ)/corpus, for the next time. Without the address sanitizer: there is no unsafe code of ours to watch.
+fuzz: ## Feeds parsers and the whole proxy with bytes that break them (FUZZ_FOR=10m for each, FUZZERS="proxy route"; needs a nightly Rust)
+	@set -e; if ! cargo +nightly --version >/dev/null 2>&1; then \
+		echo "fuzz: skipped, because there is no nightly Rust (rustup toolchain install nightly)"; exit 0; \
+	fi; \
+	[ -x $(CARGO_FUZZ) ] || cargo install --locked --root $(TOOLS) cargo-fuzz@$(CARGO_FUZZ_VERSION); \
+	case "$(FUZZ_FOR)" in \
+		*h) seconds=$$(($(FUZZ_FOR:h=) * 3600));; *m) seconds=$$(($(FUZZ_FOR:m=) * 60));; *) seconds=$(FUZZ_FOR:s=);; \
+	esac; \
+	rm -rf $(FUZZ)/seeds; mkdir -p $(FUZZ)/seeds; \
+	FUZZ_SEEDS=$(CURDIR)/$(FUZZ)/seeds cargo test --locked --quiet --test it hostile::seeds -- --ignored; \
+	for fuzzer in $(FUZZERS); do \
+		echo "fuzz $$fuzzer for $$seconds s"; \
+		mkdir -p $(FUZZ)/corpus/$$fuzzer $(FUZZ)/seeds/$$fuzzer tests/fixtures/fuzz/$$fuzzer $(FUZZ)/broken; \
+		PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo +nightly fuzz run --sanitizer none --target-dir $(FUZZ) $$fuzzer \
+			$(FUZZ)/corpus/$$fuzzer $(FUZZ)/seeds/$$fuzzer tests/fixtures/fuzz/$$fuzzer -- \
+			-max_total_time=$$seconds -timeout=30 -print_final_stats=1 -artifact_prefix=$(CURDIR)/$(FUZZ)/broken/$$fuzzer- \
+			2> $(FUZZ)/$$fuzzer.txt || { tail -40 $(FUZZ)/$$fuzzer.txt; exit 1; }; \
+		grep -E '^(Done|stat::(average|new))' $(FUZZ)/$$fuzzer.txt; \
+	done
 
 check: lint test doc deny ## Runs the tests, lints, documentation and dependency rules
 

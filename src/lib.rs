@@ -22,6 +22,7 @@
 //! | [`config`] | raw TOML and environment, converted at start and at each reload to the settings each module declares | the modules that declare settings |
 //! | [`app`] | composition: bind, then run until drained; reloads | all but `cli` |
 //! | [`cli`] | arguments and subcommands | everything |
+//! | `fuzzing` | what the fuzzers of `fuzz/` feed; built for them and for tests alone | `config`, `proxy`, `retry`, `batch` |
 //!
 //! `batch` and `retry` never look at a clock, a socket, a file or the environment: time and chance come in as arguments.
 //! `tests/it/layering.rs` reads the imports and fails where this table is broken.
@@ -43,6 +44,8 @@ pub mod app;
 pub mod batch;
 pub mod cli;
 pub mod config;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 pub mod http1;
 pub mod metrics;
 pub mod proxy;

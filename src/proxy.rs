@@ -8,6 +8,8 @@ mod echo;
 mod error;
 mod exchange;
 mod forward;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod headers;
 mod held;
 mod http;

@@ -62,9 +62,10 @@ impl Origin {
             Some((host, port)) if !port.ends_with(']') => (host, port_of(port)),
             _ => (authority, Some(self.usual_port())),
         };
-        // Brackets are for addresses of IPv6 alone.
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).filter(|host| host.contains(':'));
-        bare.unwrap_or(host).eq_ignore_ascii_case(self.host()) && port == Some(self.port())
+        // In brackets stands an IPv6 address, and such an address stands in brackets.
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let same = bracketed.unwrap_or(host).eq_ignore_ascii_case(self.host());
+        same && bracketed.is_some() == self.host().contains(':') && port == Some(self.port())
     }
 
     fn usual_port(&self) -> u16 {
@@ -86,9 +87,10 @@ impl Hash for Origin {
     }
 }
 
-/// A port in digits and nothing else.
+/// A port as everybody spells it: digits, without zeros before them.
 pub fn port_of(text: &str) -> Option<u16> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    text.parse().ok().filter(|_| plain)
 }
 
 #[cfg(test)]

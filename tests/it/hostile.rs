@@ -6,6 +6,7 @@
 mod corpus;
 mod message;
 mod recorder;
+mod seeds;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,8 +14,8 @@ use std::time::Duration;
 use tempfile::NamedTempFile;
 use tokio::time::timeout;
 
-use self::corpus::{Case, End, PLAIN, Place, Verdict, cases, probe, shown};
-use self::message::{Message, messages};
+use self::corpus::{Case, End, PLAIN, Place, Verdict, cases, probe};
+use self::message::{Message, messages, shown};
 use self::recorder::Recorder;
 use super::support::batch::HOST;
 use super::support::client::{Client, Response};

@@ -206,6 +206,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["admin", "batch", "proxy", "retry", "telemetry", "tls", "upstream"]),
     ("app", &["admin", "batch", "config", "metrics", "proxy", "retry", "shutdown", "telemetry", "tls", "upstream"]),
     ("cli", &["*"]),
+    ("fuzzing", &["batch", "config", "proxy", "retry"]),
     ("main", &["cli"]),
 ];
 

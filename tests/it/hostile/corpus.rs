@@ -1,6 +1,5 @@
 //! Requests from `tests/fixtures/hostile`, whose README says how they are written.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::message::{Message, messages};
@@ -71,20 +70,6 @@ pub(super) fn probe(place: Place) -> Vec<u8> {
         Place::Port => format!("GET http://{PLAIN}/probe HTTP/1.1\r\nHost: {PLAIN}\r\n\r\n"),
     }
     .into_bytes()
-}
-
-/// Bytes as a text that a test can fail with.
-pub(super) fn shown(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in bytes {
-        match byte {
-            b'\r' => text.push_str("\\r"),
-            b'\n' => text.push_str("\\n\n"),
-            b' '..=b'~' => text.push(char::from(*byte)),
-            byte => write!(text, "\\x{byte:02x}").unwrap(),
-        }
-    }
-    if text.len() > 2000 { format!("{}... ({} bytes)", &text[..2000], bytes.len()) } else { text }
 }
 
 fn read(file: &Path) -> Vec<Case> {

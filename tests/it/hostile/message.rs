@@ -1,8 +1,6 @@
 //! Requests as the strictest reader takes them, to compare what was sent on with what should have been.
 
-use std::fmt;
-
-use super::corpus::shown;
+use std::fmt::{self, Write};
 
 /// One request.
 #[derive(Clone, PartialEq, Eq)]
@@ -116,6 +114,20 @@ pub(super) fn messages(mut bytes: &[u8]) -> Result<Vec<Message>, Unread> {
         bytes = &bytes[length..];
     }
     Ok(messages)
+}
+
+/// Bytes as a text that a test can fail with.
+pub(super) fn shown(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        match byte {
+            b'\r' => text.push_str("\\r"),
+            b'\n' => text.push_str("\\n\n"),
+            b' '..=b'~' => text.push(char::from(*byte)),
+            byte => write!(text, "\\x{byte:02x}").unwrap(),
+        }
+    }
+    if text.len() > 2000 { format!("{}... ({} bytes)", &text[..2000], bytes.len()) } else { text }
 }
 
 fn line(bytes: &[u8]) -> Result<&[u8], Unread> {
