@@ -29,7 +29,7 @@
 //!
 //! # The life of a request
 //!
-//! [`proxy::Proxy::serve`] accepts a connection, `serve_conn` reads its first request, `Route::of` decides what it is.
+//! [`proxy::Proxy::serve`] accepts a connection, `serve_conn` reads its first request (`serve_http1`, with [`http1`]), `Route::of` decides what it is.
 //! A CONNECT to a Batch host goes to `intercept`, which ends TLS with a leaf made for that host and hands each request inside
 //! to `Forwarder::forward`. That reads the body, recalls whether the client repeats what was given up, passes the account's gate (or answers
 //! in its words), then loops: `Upstream::send`, `RetryPolicy::decide`, wait, take a token of the budget, pass the gate.

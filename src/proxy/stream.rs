@@ -111,7 +111,7 @@ impl Stream {
                         self.state = State::Flowing { download, rest };
                         continue;
                     }
-                    // The error makes hyper break the client's connection off: never an answer that looks complete and is not.
+                    // The error breaks the client's connection off: never an answer that looks complete and is not.
                     Err(cut_short) => {
                         self.state = State::Over;
                         return Poll::Ready(Some(Err(cut_short)));
@@ -120,7 +120,7 @@ impl Stream {
             };
             if let Next::Frame(frame) = next {
                 if frame.is_trailers() {
-                    // hyper does not ask for more.
+                    // Over HTTP/2 nobody asks for more.
                     self.finish();
                 }
                 return Poll::Ready(Some(Ok(frame)));
@@ -200,7 +200,7 @@ impl fmt::Debug for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // With a known length hyper stops asking once the last byte is out.
+        // With a known length HTTP/2 stops asking once the last byte is out.
         if self.is_complete() {
             self.finish();
         }

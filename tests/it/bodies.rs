@@ -252,6 +252,23 @@ async fn an_answer_that_ends_the_upload_is_heard() {
     finish(proxy, origin).await;
 }
 
+/// A service may answer at length while it is still being sent to: the upload goes on beside the answer, which is the client's all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_streams_beside_an_upload_that_streams_reaches_the_client() {
+    let (origin, proxy) = start(|it| it.set("retry.body_limit", "4KiB").set("retry.response_buffer", "4KiB")).await;
+    let answer = "x".repeat(300_000);
+    let text = answer.clone();
+    origin.script_at_head(move |_| Some(respond(200, &[], &text).then(stall())));
+    let mut client = proxy.client(HOST).await;
+    let upload = request("PUT", "/jobs/j", HOST, &[], vec![b'x'; 1 << 20]);
+    client.send_raw(&upload[..200_000]).await.unwrap();
+    let response = client.read_response("PUT").await.unwrap();
+    assert_eq!((response.status, response.text() == answer, response.complete), (200, true, true));
+    assert_eq!(response.header("connection"), Some("close"), "what is left of the upload belongs to no other request");
+    drop(client);
+    finish(proxy, origin).await;
+}
+
 /// What a client has sent is held while it sends the rest. Others then go through unharmed, and once.
 #[tokio::test(flavor = "multi_thread")]
 async fn when_uploads_use_the_memory_up_others_flow_once_and_small_ones_are_still_replayed() {

@@ -37,6 +37,12 @@ pub(in crate::proxy) enum Ended<S, U> {
     Upgraded(S, U),
 }
 
+/// The same, while the stream is still shared with the body of the last request.
+enum Served<U> {
+    Closed(ConnectionResult),
+    Upgraded(U),
+}
+
 /// What answers the requests of a connection.
 pub(in crate::proxy) trait Service<S> {
     /// The body of an answer.
@@ -66,17 +72,26 @@ where
     S: AsyncBufRead + AsyncWrite + Unpin,
     V: Service<S>,
 {
-    tokio::select! {
+    let wire = Wire::new(stream, watch.clone());
+    let served = tokio::select! {
         biased;
-        ended = serve(Wire::new(stream, watch.clone()), service, watch, drain) => ended,
+        served = serve(&wire, service, watch, drain) => served,
         () = watch.expired() => {
             debug!("client connection passed listen.header_timeout or listen.idle_timeout");
-            Ended::Closed(ConnectionResult::Completed)
+            farewell(&wire, false).await;
+            Served::Closed(ConnectionResult::Completed)
         }
+    };
+    match served {
+        Served::Closed(result) => Ended::Closed(result),
+        Served::Upgraded(upgrade) => match wire.into_inner() {
+            Some(stream) => Ended::Upgraded(stream, upgrade),
+            None => Ended::Closed(ConnectionResult::Failed),
+        },
     }
 }
 
-async fn serve<S, V>(wire: Wire<S>, service: &V, watch: &Arc<Watch>, drain: &Drain) -> Ended<S, V::Upgrade>
+async fn serve<S, V>(wire: &Wire<S>, service: &V, watch: &Arc<Watch>, drain: &Drain) -> Served<V::Upgrade>
 where
     S: AsyncBufRead + AsyncWrite + Unpin,
     V: Service<S>,
@@ -95,15 +110,15 @@ where
         let head = match next.await {
             Some(Next::Head(head)) => head,
             None | Some(Next::Gone) => {
-                farewell(&wire, false).await;
-                return Ended::Closed(ConnectionResult::Completed);
+                farewell(wire, false).await;
+                return Served::Closed(ConnectionResult::Completed);
             }
-            Some(Next::BrokenOff) => return Ended::Closed(ConnectionResult::Failed),
-            Some(Next::Malformed(malformed)) => return reject(&wire, service, malformed, watch).await,
+            Some(Next::BrokenOff) => return Served::Closed(ConnectionResult::Failed),
+            Some(Next::Malformed(malformed)) => return reject(wire, service, malformed, watch).await,
         };
         let decoder = match BodyDecoder::of_request(&head) {
             Ok(decoder) => decoder,
-            Err(malformed) => return reject(&wire, service, malformed, watch).await,
+            Err(malformed) => return reject(wire, service, malformed, watch).await,
         };
         let asked = Asked { method: head.method.clone(), version: head.version, keeps_alive: head.keeps_alive() };
         let waits = asked.version == Version::HTTP_11
@@ -124,19 +139,19 @@ where
             Some(Reply::Upgrade(upgrade)) => return establish(wire, upgrade).await,
             None => {
                 debug!("client hung up before it was answered");
-                return Ended::Closed(ConnectionResult::Failed);
+                return Served::Closed(ConnectionResult::Failed);
             }
         };
-        match write(&wire, response, &asked, watch, drain).await {
+        match write(wire, response, &asked, watch, drain).await {
             Ok(true) => {}
             Ok(false) => {
                 let unread = !wire.lock().is_read();
-                farewell(&wire, unread).await;
-                return Ended::Closed(ConnectionResult::Completed);
+                farewell(wire, unread).await;
+                return Served::Closed(ConnectionResult::Completed);
             }
             Err(error) => {
                 debug!(%error, "client connection broke");
-                return Ended::Closed(ConnectionResult::Failed);
+                return Served::Closed(ConnectionResult::Failed);
             }
         }
     }
@@ -157,26 +172,26 @@ where
     // What is left of a body that was answered without it belongs to no other request.
     let may_stay = wire.lock().is_read() && !drain.has_started();
     let mut writing = Writing::new(response, asked, may_stay);
-    poll_fn(|cx| writing.poll(&mut wire.lock(), watch, cx)).await?;
+    poll_fn(|cx| writing.poll(wire, watch, cx)).await?;
     Ok(writing.keeps_alive())
 }
 
 /// Answers what could be taken for two requests, or is none, and ends the connection: nobody knows where the next one begins.
-async fn reject<S, V>(wire: &Wire<S>, service: &V, malformed: MalformedHead, watch: &Arc<Watch>) -> Ended<S, V::Upgrade>
+async fn reject<S, V>(wire: &Wire<S>, service: &V, malformed: MalformedHead, watch: &Arc<Watch>) -> Served<V::Upgrade>
 where
     S: AsyncBufRead + AsyncWrite + Unpin,
     V: Service<S>,
 {
     let asked = Asked { method: http::Method::GET, version: Version::HTTP_11, keeps_alive: false };
     let mut writing = Writing::new(service.refuse(malformed), &asked, false);
-    if poll_fn(|cx| writing.poll(&mut wire.lock(), watch, cx)).await.is_ok() {
+    if poll_fn(|cx| writing.poll(wire, watch, cx)).await.is_ok() {
         farewell(wire, true).await;
     }
-    Ended::Closed(ConnectionResult::Failed)
+    Served::Closed(ConnectionResult::Failed)
 }
 
 /// Tells the client that the way is clear.
-async fn establish<S, U>(wire: Wire<S>, upgrade: U) -> Ended<S, U>
+async fn establish<S, U>(wire: &Wire<S>, upgrade: U) -> Served<U>
 where
     S: AsyncBufRead + AsyncWrite + Unpin,
 {
@@ -193,12 +208,9 @@ where
     });
     if !told.await {
         debug!("client left before its CONNECT was answered");
-        return Ended::Closed(ConnectionResult::Failed);
+        return Served::Closed(ConnectionResult::Failed);
     }
-    match wire.into_inner() {
-        Some(stream) => Ended::Upgraded(stream, upgrade),
-        None => Ended::Closed(ConnectionResult::Failed),
-    }
+    Served::Upgraded(upgrade)
 }
 
 /// Says that nothing more comes. Where something is `unread` the client is heard out for a moment: closed without, the connection would be

@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::io::{AsyncBufRead, AsyncWrite};
 
 use super::super::watch::{Busy, Watch};
-use super::wire::Line;
+use super::wire::Wire;
 use crate::batch::fields::Fields;
 use crate::http1::{BodyDecoder, Outbox, Response, ResponseHead};
 
@@ -83,13 +83,9 @@ impl<B: Body<Data = Bytes> + Unpin> Writing<B> {
         self.keeps_alive
     }
 
-    /// Ready once all of it has left.
-    pub(super) fn poll<S>(
-        &mut self,
-        line: &mut Line<S>,
-        watch: &Arc<Watch>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Broken>>
+    /// Ready once all of it has left. The connection is locked only while it is written to: the body may have to do with what is left of the
+    /// request, which is read from there too.
+    pub(super) fn poll<S>(&mut self, wire: &Wire<S>, watch: &Arc<Watch>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>>
     where
         S: AsyncBufRead + AsyncWrite + Unpin,
     {
@@ -98,6 +94,7 @@ impl<B: Body<Data = Bytes> + Unpin> Writing<B> {
             if !starved {
                 self.waiting = None;
             }
+            let mut line = wire.lock();
             while !self.outbox.is_empty() {
                 let count = ready!(Pin::new(&mut line.stream).poll_write(cx, self.outbox.next()))?;
                 if count == 0 {
