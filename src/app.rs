@@ -26,8 +26,8 @@ mod in_force;
 mod reload;
 
 pub use self::in_force::InForce;
-pub use self::reload::Reload;
 use self::reload::Reloader;
+pub use self::reload::{Reload, terms};
 
 /// The program with its sockets bound and its authority ready, not yet serving.
 #[derive(Debug)]
@@ -163,7 +163,7 @@ impl App {
         let admin = AdminServer::new(self.admin_context(&readiness, logs.clone(), shutdown));
         let tls = self.roots.client_config();
         let (dialer, upstream) = reload::connect(&self.settings, tls.clone());
-        let terms = reload::terms(&self.settings, dialer, upstream);
+        let terms = terms(&self.settings, dialer, upstream);
         let parts = Parts {
             terms: terms.clone(),
             certificates: self.certificates,

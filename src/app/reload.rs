@@ -193,8 +193,8 @@ pub(super) fn connect(settings: &Settings, tls: Arc<ClientConfig>) -> (Dialer, U
     (dialer, upstream)
 }
 
-/// What the proxy works under.
-pub(super) fn terms(settings: &Settings, dialer: Dialer, upstream: Upstream) -> Terms {
+/// What the proxy works under with these settings.
+pub fn terms(settings: &Settings, dialer: Dialer, upstream: Upstream) -> Terms {
     Terms {
         listen: settings.listen.clone(),
         route: settings.route.clone(),

@@ -11,7 +11,6 @@ use std::time::SystemTime;
 use batch_retry_proxy::config::Settings;
 use batch_retry_proxy::metrics::{BuildInfo, Metrics};
 use batch_retry_proxy::proxy::{Parts, Proxy, Terms};
-use batch_retry_proxy::retry::policy::RetryPolicy;
 use batch_retry_proxy::shutdown::{self, Drained};
 use batch_retry_proxy::telemetry;
 use batch_retry_proxy::tls::authority::CertificateAuthority;
@@ -220,14 +219,6 @@ fn terms(settings: &Settings, origin: &Origin, fuse: Fuse) -> Terms {
     // A resumed session is not verified again.
     tls.resumption = Resumption::disabled();
     let dialer = Dialer::new(&settings.upstream, Destinations::All);
-    Terms {
-        listen: settings.listen.clone(),
-        route: settings.route.clone(),
-        bodies: settings.bodies.clone(),
-        body_idle_timeout: settings.upstream.body_idle_timeout,
-        policy: RetryPolicy::new(settings.retry.clone()),
-        throttle: settings.throttle,
-        upstream: Upstream::new(&settings.upstream, dialer.clone(), Arc::new(tls)),
-        dialer,
-    }
+    let upstream = Upstream::new(&settings.upstream, dialer.clone(), Arc::new(tls));
+    batch_retry_proxy::app::terms(settings, dialer, upstream)
 }
