@@ -4,9 +4,9 @@
 //! a request cost; and it takes what could be read in two ways, such as lines that end in a bare LF. Here the bytes of a head are kept, looked at
 //! where they lie, and go out as they came.
 //!
-//! Bytes in, bytes out: no sockets and no clock, so that both sides of the proxy read alike and everything can be tested by tables. What is
-//! read from a client is read strictly: a request that two readers could take in two ways is no request. What the service answers is read as
-//! other clients read it.
+//! Bytes in, bytes out, through whatever stream: no sockets and no clock, so that both sides of the proxy read and write alike and everything can
+//! be tested by tables. What is read from a client is read strictly: a request that two readers could take in two ways is no request. What the
+//! service answers is read as other clients read it.
 
 pub mod body;
 mod chunked;
@@ -14,12 +14,15 @@ mod error;
 pub mod fields;
 pub mod head;
 mod outbox;
+mod reading;
+mod writing;
 
-pub use self::body::{BodyDecoder, Decoded};
+pub use self::body::BodyDecoder;
 pub use self::error::{MalformedBody, MalformedHead};
 pub use self::fields::FieldLines;
-pub use self::head::{RequestHead, Response, ResponseHead, path_len};
-pub use self::outbox::Outbox;
+pub use self::head::{RequestHead, Response, ResponseHead, path_len, write_request};
+pub use self::reading::{CutOff, HeadReader, NoHead, Part, poll_part};
+pub use self::writing::{Ends, Left, Unfit, Writing};
 
 /// The longest head, in bytes: twice what Windows' own HTTP server, behind which Batch says it is, takes unless told otherwise.
 pub const HEAD_LIMIT: usize = 16 * 1024;

@@ -44,7 +44,7 @@ use self::credentials::{Given, challenge};
 use self::error::{Trouble, plain, rejection, unreached};
 use self::http::{Ended, Reply, RequestStream, Service, serve_http1};
 use self::prefixed::Prefixed;
-use self::route::{Reach, Rejection, Route, Target, is_plain_connect};
+use self::route::{Reach, Route, Target};
 use self::terms::Live;
 pub use self::terms::Terms;
 pub use self::throttle::ThrottleSettings;
@@ -58,6 +58,7 @@ use crate::retry::outcome::Transmission;
 use crate::shutdown::Drain;
 use crate::tls::handshake::ClientRuntime;
 use crate::tls::leaf::ServerConfigs;
+use crate::upstream::Upload;
 
 /// The listening side.
 #[derive(Clone, Debug)]
@@ -255,18 +256,11 @@ impl<S: AsyncBufRead + AsyncWrite + Send + Unpin + 'static> Service<S> for Front
             return Reply::Answer(any(challenge()));
         }
         let (shared, live) = (self.shared, self.shared.live());
-        let target = head.target.parse().unwrap_or_default();
-        let route = match Route::of(&head.method, &target, shared.reach, &live.route) {
-            Route::Intercept(_) | Route::Tunnel(_) if !is_plain_connect(&head.fields) => {
-                Route::Reject(Rejection::ConnectFields)
-            }
-            route => route,
-        };
-        match route {
-            Route::Forward(origin) => {
+        match Route::of(&head, shared.reach, &live.route) {
+            Route::Forward(origin, target) => {
                 let connection = shared.metrics.connection(ConnectionKind::Forward);
-                let forwarding = absolute::forward(head, body, &origin, &live.forwarder.upstream, live.listen.idle_timeout);
-                let (response, result) = forwarding.await;
+                let upload = Upload::new(body, live.listen.idle_timeout);
+                let (response, result) = absolute::forward(head, upload, &origin, &target, &live.forwarder.upstream).await;
                 connection.end(result);
                 Reply::Answer(response)
             }

@@ -32,7 +32,7 @@ pub use self::answer::ResponseBody;
 pub use self::body::{RequestBody, Upload, UploadError, after_prefix};
 use self::connect::Connector;
 pub use self::connect::{ConnectError, Dialer, TLS_WRITE_LIMIT};
-pub use self::connection::{CutOff, Outgoing};
+pub use self::connection::Outgoing;
 use self::connection::{HttpConnection, NoAnswer};
 pub(crate) use self::delegate::write_through_stream;
 pub use self::destination::Destinations;
@@ -168,7 +168,7 @@ impl SendError {
             NoAnswer::Unsent => (Failure::ConnectionLost, Transmission::NotSent),
             NoAnswer::Upload(_) => (Failure::RequestBody, Transmission::Unknown),
             NoAnswer::Malformed(_) => (Failure::ProtocolError, Transmission::Sent),
-            NoAnswer::Broken(_) | NoAnswer::Ended => (Failure::ConnectionLost, Transmission::Unknown),
+            NoAnswer::Lost(_) => (Failure::ConnectionLost, Transmission::Unknown),
         };
         Self { failure, transmission, source: error.into() }
     }

@@ -126,6 +126,17 @@ impl RequestHead {
     }
 }
 
+/// The head of a request as it is written, with the empty line that ends it, and room for a small body behind it.
+pub fn write_request(method: &Method, target: &str, fields: &FieldLines) -> Vec<u8> {
+    let mut out = Vec::with_capacity(fields.written_len() + LINE_BYTES + target.len() + SMALL_BODY_BYTES);
+    for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    fields.write_to(&mut out);
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
 /// Where the query begins, or the end.
 pub fn path_len(target: &str) -> usize {
     target.bytes().position(|byte| byte == b'?').unwrap_or(target.len())
@@ -173,9 +184,9 @@ impl ResponseHead {
             || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&self.status)
     }
 
-    /// Writes it, with the empty line that ends it.
-    pub fn write_to(&self, out: &mut Vec<u8>) {
-        out.reserve(self.fields.written_len() + 64);
+    /// It as it is written, with the empty line that ends it, and room for a small body behind it.
+    pub fn written(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.fields.written_len() + LINE_BYTES + SMALL_BODY_BYTES);
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(self.status.as_str().as_bytes());
         out.push(b' ');
@@ -185,8 +196,9 @@ impl ResponseHead {
             (None, None) => {}
         }
         out.extend_from_slice(b"\r\n");
-        self.fields.write_to(out);
+        self.fields.write_to(&mut out);
         out.extend_from_slice(b"\r\n");
+        out
     }
 }
 
@@ -256,3 +268,9 @@ fn names_version(line: &[u8]) -> bool {
 fn first_line(input: &[u8]) -> &[u8] {
     input.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default()
 }
+
+/// A first line, but for a target.
+const LINE_BYTES: usize = 64;
+
+/// What most bodies have at most.
+const SMALL_BODY_BYTES: usize = 1024;

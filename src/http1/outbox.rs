@@ -7,7 +7,7 @@ use super::chunked::{write_end, write_size};
 
 /// Bytes of a message on their way out: small parts are gathered, a large one is written as it is.
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub(super) struct Outbox {
     gathered: Vec<u8>,
     written: usize,
     /// Comes after what is gathered.
@@ -20,22 +20,22 @@ pub struct Outbox {
 
 impl Outbox {
     /// Bytes to begin with.
-    pub fn new(start: Vec<u8>) -> Self {
+    pub(super) fn new(start: Vec<u8>) -> Self {
         Self { gathered: start, ..Self::default() }
     }
 
     /// Whether nothing is left to be written.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.written == self.gathered.len() && self.piece.is_empty() && self.tail.is_empty()
     }
 
     /// Whether more had better wait until this is written.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         !self.piece.is_empty() || !self.tail.is_empty() || self.gathered.len() >= GATHER_BYTES
     }
 
     /// Adds content, as a chunk of its own where `chunked`. Nothing is no chunk: that would end the body.
-    pub fn push(&mut self, mut data: Bytes, chunked: bool) {
+    pub(super) fn push(&mut self, mut data: Bytes, chunked: bool) {
         if data.is_empty() {
             return;
         }
@@ -56,14 +56,14 @@ impl Outbox {
     }
 
     /// Adds what ends a chunked body.
-    pub fn end(&mut self, trailers: Option<&HeaderMap>) {
+    pub(super) fn end(&mut self, trailers: Option<&HeaderMap>) {
         // Nothing is added to a full outbox, so that nothing stands behind a piece.
         debug_assert!(self.piece.is_empty() && self.tail.is_empty());
         write_end(trailers, &mut self.gathered);
     }
 
     /// What is written next.
-    pub fn next(&self) -> &[u8] {
+    pub(super) fn next(&self) -> &[u8] {
         if self.written < self.gathered.len() {
             &self.gathered[self.written..]
         } else if !self.piece.is_empty() {
@@ -74,7 +74,7 @@ impl Outbox {
     }
 
     /// So much of it was written.
-    pub fn advance(&mut self, count: usize) {
+    pub(super) fn advance(&mut self, count: usize) {
         if self.written < self.gathered.len() {
             self.written += count;
             if self.written == self.gathered.len() {

@@ -1,6 +1,12 @@
+use std::pin::Pin;
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
 use http::{Method, StatusCode, Version};
+use http_body_util::Full;
 use proptest::prelude::*;
 
+use super::outbox::Outbox;
 use super::*;
 use crate::batch::fields::Fields;
 
@@ -126,9 +132,8 @@ fn an_answer_is_written_with_its_own_words_or_the_usual_ones() {
         ("HTTP/1.1 404", "HTTP/1.1 404 \r\n\r\n"),
         ("HTTP/1.1 299 ", "HTTP/1.1 299 \r\n\r\n"),
     ] {
-        let mut out = Vec::new();
-        response(&format!("{line}\r\n\r\n")).write_to(&mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), want, "{line}");
+        let written = response(&format!("{line}\r\n\r\n")).written();
+        assert_eq!(String::from_utf8(written).unwrap(), want, "{line}");
     }
     assert_eq!(ResponseHead::new(StatusCode::OK).reason, None);
 }
@@ -211,6 +216,43 @@ fn drained(outbox: &mut Outbox, step: usize, out: &mut Vec<u8>) {
         let count = outbox.next().len().min(step);
         out.extend_from_slice(&outbox.next()[..count]);
         outbox.advance(count);
+    }
+}
+
+/// A message with this body, written to its end; `None` where it has none.
+fn sent(body: &'static str, ends: Ends) -> Option<String> {
+    let mut writing = Writing::new(b"head ".to_vec(), Some(Full::<Bytes>::from(body)), ends);
+    let (mut cx, mut out) = (Context::from_waker(Waker::noop()), Vec::new());
+    loop {
+        let left = writing.fill(&mut cx).ok()?;
+        assert!(writing.poll_write(Pin::new(&mut out), left, &mut cx).is_ready());
+        if left == Left::Last {
+            return Some(String::from_utf8(out).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_body_that_is_not_as_long_as_was_announced_is_never_taken_for_one_that_is() {
+    for (body, ends, want) in [
+        ("abc", Ends::Length(3), Some("head abc")),
+        ("", Ends::Length(0), Some("head ")),
+        ("abc", Ends::Length(2), None),
+        ("abc", Ends::Length(4), None),
+        ("", Ends::Length(1), None),
+        ("abc", Ends::Close, Some("head abc")),
+        ("abc", Ends::Chunked, Some("head 3\r\nabc\r\n0\r\n\r\n")),
+        ("", Ends::Chunked, Some("head 0\r\n\r\n")),
+    ] {
+        assert_eq!(sent(body, ends).as_deref(), want, "{body:?} {ends:?}");
+    }
+    for (fields, want) in [
+        ("Content-Length: 7\r\n", Ends::Length(7)),
+        ("Transfer-Encoding: chunked\r\n", Ends::Chunked),
+        ("", Ends::Length(0)),
+    ] {
+        let head = request(&format!("PUT / HTTP/1.1\r\n{fields}\r\n")).unwrap();
+        assert_eq!(Ends::of_request(&head.fields), want, "{fields}");
     }
 }
 

@@ -209,11 +209,7 @@ mod tests {
         let refusal = b"HTTP/1.1 409 Gone Before\r\nServer: Batch\r\nContent-Length: 77\r\nrequest-id: 1\r\nContent-Type: application/json\r\n\
                         retry-after: 9\r\nDate: today\r\n\r\n";
         let (head, _) = ResponseHead::parse(refusal).unwrap().unwrap();
-        let written = |head: ResponseHead| {
-            let mut out = Vec::new();
-            head.write_to(&mut out);
-            String::from_utf8(out).unwrap()
-        };
+        let written = |head: ResponseHead| String::from_utf8(head.written()).unwrap();
         let want = "HTTP/1.1 202 Accepted\r\nServer: Batch\r\nrequest-id: 1\r\nDate: today\r\ncontent-length: 0\r\n\r\n";
         assert_eq!(written(success(head.clone(), StatusCode::ACCEPTED)), want);
         assert!(!success(head, StatusCode::NO_CONTENT).fields.contains("content-length"));

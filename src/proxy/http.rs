@@ -1,9 +1,9 @@
 //! Serving HTTP to clients: how a connection is set up, watched and drained, the same inside and outside TLS. HTTP/1.1 is served by [`serve`], one
 //! request after the other; HTTP/2, which few clients speak to us, by hyper.
 
+mod answering;
 mod serve;
 mod wire;
-mod writing;
 
 use std::convert::Infallible;
 use std::error::Error as StdError;

@@ -7,16 +7,17 @@ use http::uri::Authority;
 use http::{Method, Uri};
 
 use super::RouteSettings;
+use super::template::path_and_query;
 use crate::batch::endpoint::HostPattern;
 use crate::batch::fields::Fields;
-use crate::http1::FieldLines;
+use crate::http1::{FieldLines, RequestHead};
 use crate::upstream::{Origin, port_of};
 
 /// What becomes of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// A plain-http request in absolute form: sent on once.
-    Forward(Origin),
+    /// A plain-http request in absolute form: sent on once, with this path and query.
+    Forward(Origin, Box<str>),
     /// A CONNECT to a host that is opened.
     Intercept(Target),
     /// Nothing is done.
@@ -65,24 +66,27 @@ pub(super) enum Reach {
 // === impl Route ===
 
 impl Route {
-    /// Decides by method and target.
-    pub(super) fn of(method: &Method, uri: &Uri, reach: Reach, settings: &RouteSettings) -> Self {
-        if method == Method::CONNECT {
-            let Some(target) = Target::of_connect(uri) else { return Self::Reject(Rejection::ConnectTarget) };
+    /// Decides by the request's head.
+    pub(super) fn of(head: &RequestHead, reach: Reach, settings: &RouteSettings) -> Self {
+        let uri = head.target.parse::<Uri>();
+        if head.method == Method::CONNECT {
+            let target = uri.ok().as_ref().and_then(Target::of_connect);
+            let Some(target) = target else { return Self::Reject(Rejection::ConnectTarget) };
+            if !is_plain_connect(&head.fields) {
+                return Self::Reject(Rejection::ConnectFields);
+            }
             if settings.intercept.contains(target.host()) {
                 return Self::Intercept(target);
             }
             return Self::tunnel(target, reach, settings);
         }
-        match uri.authority() {
-            None => return Self::Reject(Rejection::NotAProxyRequest),
-            Some(_) if uri.scheme().is_none() => return Self::Reject(Rejection::NotAProxyRequest),
-            Some(authority) if !is_plain(authority) => return Self::Reject(Rejection::Authority),
-            Some(_) => {}
-        }
-        match Origin::of(uri).filter(|origin| !origin.is_secure()) {
+        let Some(uri) = uri.ok().filter(|uri| uri.scheme().is_some()) else {
+            return Self::Reject(Rejection::NotAProxyRequest);
+        };
+        match Origin::of(&uri).filter(|origin| !origin.is_secure()) {
             None => Self::Reject(Rejection::Scheme),
-            Some(origin) if named(&settings.forward_allow, origin.host()) => Self::Forward(origin),
+            Some(origin) if !is_plain(origin.authority()) => Self::Reject(Rejection::Authority),
+            Some(origin) if named(&settings.forward_allow, origin.host()) => Self::Forward(origin, path_and_query(&uri)),
             Some(_) => Self::Reject(Rejection::ForwardHost),
         }
     }
@@ -123,7 +127,7 @@ fn is_host(host: &str) -> bool {
 
 /// Whether a CONNECT is one and nothing else: what stands behind a body would be read as the tunnel's by some. Whom its `Host` names means
 /// nothing, and may be the proxy, as Node writes it unless it is told otherwise.
-pub(super) fn is_plain_connect(fields: &FieldLines) -> bool {
+fn is_plain_connect(fields: &FieldLines) -> bool {
     let bodiless = fields.value("content-length").is_none_or(|length| length == b"0");
     bodiless && !fields.contains("transfer-encoding") && fields.values("host").nth(1).is_none()
 }
@@ -200,8 +204,13 @@ mod tests {
         }
     }
 
+    fn route_with(method: &str, target: &str, fields: &str, reach: Reach, settings: &RouteSettings) -> Route {
+        let head = format!("{method} {target} HTTP/1.1\r\n{fields}\r\n");
+        Route::of(&RequestHead::parse(head.as_bytes()).unwrap().unwrap().0, reach, settings)
+    }
+
     fn route(method: &str, target: &str, reach: Reach, settings: &RouteSettings) -> Route {
-        Route::of(&method.parse().unwrap(), &target.parse().unwrap(), reach, settings)
+        route_with(method, target, "", reach, settings)
     }
 
     #[test]
@@ -221,8 +230,13 @@ mod tests {
             ("CONNECT", "login.example", Route::Reject(Rejection::ConnectTarget)),
             ("CONNECT", "login.example:0", Route::Reject(Rejection::ConnectTarget)),
             ("CONNECT", "user@login.example:443", Route::Reject(Rejection::ConnectTarget)),
-            ("GET", "http://169.254.169.254/metadata", Route::Forward(plain("http://169.254.169.254"))),
-            ("GET", "http://host.example:8080/", Route::Forward(plain("http://host.example:8080"))),
+            ("GET", "http://169.254.169.254/metadata", Route::Forward(plain("http://169.254.169.254"), "/metadata".into())),
+            ("GET", "http://host.example:8080/", Route::Forward(plain("http://host.example:8080"), "/".into())),
+            ("GET", "http://host.example?a=1", Route::Forward(plain("http://host.example"), "/?a=1".into())),
+            ("GET", "http://user@host.example/", Route::Reject(Rejection::Authority)),
+            ("GET", "http://host.example:65536/", Route::Reject(Rejection::Authority)),
+            ("CONNECT", "[login.example]:443", Route::Reject(Rejection::ConnectTarget)),
+            ("CONNECT", "https://login.example:443", Route::Reject(Rejection::ConnectTarget)),
             ("GET", "https://host.example/", Route::Reject(Rejection::Scheme)),
             ("GET", "/metrics", Route::Reject(Rejection::NotAProxyRequest)),
             ("OPTIONS", "*", Route::Reject(Rejection::NotAProxyRequest)),
@@ -250,10 +264,23 @@ mod tests {
         for (method, target, want) in [
             ("CONNECT", "login.example:443", Route::Tunnel(Target::new("login.example", 443))),
             ("CONNECT", "other.example:443", Route::Reject(Rejection::TunnelHost)),
-            ("GET", "http://169.254.169.254/", Route::Forward(plain("http://169.254.169.254"))),
+            ("GET", "http://169.254.169.254/", Route::Forward(plain("http://169.254.169.254"), "/".into())),
             ("GET", "http://other.example/", Route::Reject(Rejection::ForwardHost)),
         ] {
             assert_eq!(route(method, target, Reach::Loopback, &settings), want, "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn a_connect_with_a_body_or_two_hosts_is_refused() {
+        for (fields, refused) in [
+            ("Host: the.proxy:3128\r\nContent-Length: 0\r\n", false),
+            ("Content-Length: 5\r\n", true),
+            ("Transfer-Encoding: chunked\r\n", true),
+            ("Host: login.example:443\r\nHost: login.example:443\r\n", true),
+        ] {
+            let route = route_with("CONNECT", "login.example:443", fields, Reach::Loopback, &settings());
+            assert_eq!(route == Route::Reject(Rejection::ConnectFields), refused, "{fields}");
         }
     }
 }

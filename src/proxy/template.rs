@@ -1,14 +1,12 @@
 //! A request as it is sent, every time: what the client signed goes out byte for byte.
 
-use std::borrow::Cow;
-
 use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Uri, Version};
 use thiserror::Error;
 
 use super::headers::{lists_end_to_end, strip_hop_by_hop};
 use super::held::ClientBody;
-use crate::batch::fields::{Fields, visible};
+use crate::batch::fields::Fields;
 use crate::http1::{FieldLines, RequestHead, path_len};
 use crate::upstream::{Origin, Outgoing, Pieces, RequestBody};
 
@@ -52,17 +50,13 @@ impl Template {
         }
         let plain = written.starts_with('/') || &*written == "*" && method == Method::OPTIONS;
         let written = if plain { written } else { origin_form(&written, origin)? };
-        check_host(&mut fields, version, origin)?;
-        if lists_end_to_end(&fields) {
-            return Err(InvalidRequest::Options);
-        }
-        strip_hop_by_hop(&mut fields);
+        settle(&mut fields, version, origin)?;
         Ok(Self { method, origin: origin.clone(), path_len: path_len(&written), target: written, fields })
     }
 
     /// Says how long the body is, where the client's protocol had no need to.
     pub(super) fn frame(&mut self, body: &ClientBody) {
-        if self.fields.contains("content-length") || self.is_chunked() {
+        if self.fields.contains("content-length") || self.fields.contains("transfer-encoding") {
             return;
         }
         match body {
@@ -79,8 +73,7 @@ impl Template {
 
     /// The request of one attempt.
     pub(super) fn request(&self, body: RequestBody) -> Outgoing {
-        let head = write_head(&self.method, &self.target, &self.fields);
-        Outgoing { head, method: self.method.clone(), chunked: self.is_chunked(), body }
+        Outgoing::new(&self.method, &self.target, &self.fields, body)
     }
 
     /// A read in the client's name of something else on the same account. Only for a credential that is no signature over the request.
@@ -92,8 +85,7 @@ impl Template {
             }
         }
         fields.append("accept", b"application/json");
-        let head = write_head(&Method::GET, target, &fields);
-        Outgoing { head, method: Method::GET, chunked: false, body: RequestBody::empty() }
+        Outgoing::new(&Method::GET, target, &fields, RequestBody::empty())
     }
 
     /// The id that the client gave this call and gives its own repeats of it.
@@ -130,38 +122,29 @@ impl Template {
     pub(super) fn user_agent(&self) -> &str {
         self.fields.text("user-agent").unwrap_or_default()
     }
-
-    pub(super) fn is_chunked(&self) -> bool {
-        self.fields.contains("transfer-encoding")
-    }
 }
 
-/// Whether the one `Host` names `origin`. A request of HTTP/1.0 may have none (RFC 9112, 3.2) and is given it.
-pub(super) fn check_host(fields: &mut FieldLines, version: Version, origin: &Origin) -> Result<(), InvalidRequest> {
-    if fields.values("host").nth(1).is_some() {
-        return Err(InvalidRequest::Hosts);
+/// Makes the fields of a client's request those of a request to `origin`. One of HTTP/1.0 may have no `Host` (RFC 9112, 3.2) and is given it.
+///
+/// # Errors
+/// The request belongs to another host, or to nobody knows whom.
+pub(super) fn settle(fields: &mut FieldLines, version: Version, origin: &Origin) -> Result<(), InvalidRequest> {
+    match fields.values("host").count() {
+        0 if version == Version::HTTP_10 => fields.append("host", origin.host_field().as_bytes()),
+        1 if names_host(fields, origin) => {}
+        1 => return Err(InvalidRequest::OtherHost),
+        _ => return Err(InvalidRequest::Hosts),
     }
-    match fields.value("host") {
-        Some(host) if visible(host).is_some_and(|host| origin.is_named_by(host)) => Ok(()),
-        Some(_) => Err(InvalidRequest::OtherHost),
-        None if version == Version::HTTP_10 => {
-            fields.append("host", origin.host_field().as_bytes());
-            Ok(())
-        }
-        None => Err(InvalidRequest::Hosts),
+    if lists_end_to_end(fields) {
+        return Err(InvalidRequest::Options);
     }
+    strip_hop_by_hop(fields);
+    Ok(())
 }
 
-/// The head of a request as it is written.
-pub(super) fn write_head(method: &Method, target: &str, fields: &FieldLines) -> Vec<u8> {
-    // A small body fits in behind it.
-    let mut head = Vec::with_capacity(fields.written_len() + target.len() + 1024);
-    for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
-        head.extend_from_slice(part.as_bytes());
-    }
-    fields.write_to(&mut head);
-    head.extend_from_slice(b"\r\n");
-    head
+/// Whether the first `Host` names `origin`.
+pub(super) fn names_host(fields: &FieldLines, origin: &Origin) -> bool {
+    fields.text("host").is_some_and(|host| origin.is_named_by(host))
 }
 
 /// Path and query of a target in absolute form, which must lead to `origin`.
@@ -171,11 +154,11 @@ fn origin_form(written: &str, origin: &Origin) -> Result<Box<str>, InvalidReques
     if *scheme != Scheme::HTTPS || !origin.is_named_by(authority.as_str()) {
         return Err(InvalidRequest::OtherHost);
     }
-    Ok(path_and_query(&uri).into())
+    Ok(path_and_query(&uri))
 }
 
 /// What is written of a target to its origin (RFC 9112, 3.2.1).
-pub(super) fn path_and_query(target: &Uri) -> Cow<'_, str> {
+pub(super) fn path_and_query(target: &Uri) -> Box<str> {
     match target.path_and_query().map(PathAndQuery::as_str) {
         None | Some("") => "/".into(),
         Some(query) if query.starts_with('?') => format!("/{query}").into(),
@@ -204,6 +187,7 @@ pub(super) fn from_http_2(parts: &http::request::Parts) -> RequestHead {
 mod tests {
     use super::super::route::Target;
     use super::*;
+    use crate::http1::write_request;
 
     fn head(request: &str) -> RequestHead {
         RequestHead::parse(format!("{request}\r\n\r\n").as_bytes()).unwrap().unwrap().0
@@ -215,7 +199,7 @@ mod tests {
     }
 
     fn written(template: &Template) -> String {
-        String::from_utf8(template.request(RequestBody::empty()).head).unwrap()
+        String::from_utf8(write_request(&template.method, &template.target, &template.fields)).unwrap()
     }
 
     #[test]

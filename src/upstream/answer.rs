@@ -1,15 +1,15 @@
 //! The body of an answer, which brings its connection back to the pool.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::connection::{CutOff, HttpConnection, Part};
+use super::connection::HttpConnection;
 use super::origin::Origin;
 use super::pool::Pool;
-use crate::http1::BodyDecoder;
+use crate::http1::{BodyDecoder, CutOff, Part};
 
 /// The body of an answer as it comes. Dropped before its end, it closes the connection.
 #[derive(Debug)]
@@ -62,23 +62,13 @@ impl Body for ResponseBody {
     type Error = CutOff;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
-        let Poll::Ready(part) = self.poll_part(cx) else { return Poll::Pending };
-        let frame = match part {
-            Ok(Part::Data(data)) => Frame::data(data),
-            Ok(Part::Trailers(trailers)) => Frame::trailers(trailers),
-            Ok(Part::End) => {
-                self.end(cx);
-                return Poll::Ready(None);
-            }
-            Err(cut_off) => {
-                self.lease = None;
-                return Poll::Ready(Some(Err(cut_off)));
-            }
-        };
-        if self.decoder.is_over() && !self.decoder.has_trailers() {
-            self.end(cx);
+        let frame = ready!(self.poll_part(cx)).map(Part::into_frame).transpose();
+        match &frame {
+            Some(Err(_)) => self.lease = None,
+            Some(Ok(_)) if !self.is_end_stream() => {}
+            _ => self.end(cx),
         }
-        Poll::Ready(Some(Ok(frame)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -118,6 +118,11 @@ impl Upload {
         Self { body: Box::pin(body.map_err(Into::into)), idle, silence: None }
     }
 
+    /// Whether there is nothing to upload.
+    pub fn is_empty(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         if let Poll::Ready(frame) = self.body.as_mut().poll_frame(cx) {
             self.silence = None;

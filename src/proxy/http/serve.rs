@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::super::watch::Watch;
+use super::answering::{Answering, Asked, Broken};
 use super::wire::{Next, RequestStream, Wire};
-use super::writing::{Asked, Broken, Writing};
 use crate::batch::fields::Fields;
 use crate::http1::{BodyDecoder, MalformedHead, RequestHead, Response};
 use crate::metrics::labels::ConnectionResult;
@@ -171,9 +171,9 @@ where
 {
     // What is left of a body that was answered without it belongs to no other request.
     let may_stay = wire.lock().is_read() && !drain.has_started();
-    let mut writing = Writing::new(response, asked, may_stay);
-    poll_fn(|cx| writing.poll(wire, watch, cx)).await?;
-    Ok(writing.keeps_alive())
+    let mut answering = Answering::new(response, asked, may_stay);
+    poll_fn(|cx| answering.poll(wire, watch, cx)).await?;
+    Ok(answering.keeps_alive())
 }
 
 /// Answers what could be taken for two requests, or is none, and ends the connection: nobody knows where the next one begins.
@@ -183,8 +183,8 @@ where
     V: Service<S>,
 {
     let asked = Asked { method: http::Method::GET, version: Version::HTTP_11, keeps_alive: false };
-    let mut writing = Writing::new(service.refuse(malformed), &asked, false);
-    if poll_fn(|cx| writing.poll(wire, watch, cx)).await.is_ok() {
+    let mut answering = Answering::new(service.refuse(malformed), &asked, false);
+    if poll_fn(|cx| answering.poll(wire, watch, cx)).await.is_ok() {
         farewell(wire, true).await;
     }
     Served::Closed(ConnectionResult::Failed)

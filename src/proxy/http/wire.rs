@@ -1,18 +1,16 @@
 //! A client's connection as whoever serves it sees it: heads and bodies read from where the stream has them, with no buffer of its own.
 
 use std::fmt;
-use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use thiserror::Error;
 use tokio::io::{AsyncBufRead, AsyncWrite};
 
 use super::super::watch::Watch;
-use crate::http1::{BodyDecoder, Decoded, HEAD_LIMIT, MalformedBody, MalformedHead, RequestHead};
+use crate::http1::{BodyDecoder, CutOff, HeadReader, MalformedHead, NoHead, Part, RequestHead, poll_part};
 
 /// What the one who serves a connection shares with the body of the request under way. Both are polled by the same task, so neither waits.
 pub(super) struct Wire<S>(Arc<Mutex<Line<S>>>);
@@ -20,8 +18,7 @@ pub(super) struct Wire<S>(Arc<Mutex<Line<S>>>);
 /// The connection.
 pub(super) struct Line<S> {
     pub(super) stream: S,
-    /// What came of a head that has not come to its end.
-    partial: Vec<u8>,
+    heads: HeadReader,
     /// The body of the request under way.
     decoder: BodyDecoder,
     /// What is to be said before the body is read.
@@ -45,22 +42,11 @@ pub(super) enum Next {
 /// The body of a request as the client sends it.
 pub(in crate::proxy) struct RequestStream<S>(Arc<Mutex<Line<S>>>);
 
-/// Why a request's body does not come to its end.
-#[derive(Debug, Error)]
-pub(in crate::proxy) enum BrokenOff {
-    #[error("the connection ended before the body did")]
-    Ended,
-    #[error(transparent)]
-    Broken(#[from] io::Error),
-    #[error(transparent)]
-    Malformed(#[from] MalformedBody),
-}
-
 // === impl Wire ===
 
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, watch: Arc<Watch>) -> Self {
-        let line = Line { stream, partial: Vec::new(), decoder: BodyDecoder::Length(0), interim: b"", watch };
+        let line = Line { stream, heads: HeadReader::default(), decoder: BodyDecoder::Length(0), interim: b"", watch };
         Self(Arc::new(Mutex::new(line)))
     }
 
@@ -89,7 +75,7 @@ impl<S> Wire<S> {
 impl<S: AsyncBufRead + AsyncWrite + Unpin> Line<S> {
     /// Whether nothing of a request has come yet.
     pub(super) fn is_idle(&self) -> bool {
-        self.partial.is_empty()
+        self.heads.is_idle()
     }
 
     /// Whether the body of the request under way was read to its end.
@@ -99,45 +85,17 @@ impl<S: AsyncBufRead + AsyncWrite + Unpin> Line<S> {
 
     /// Reads a request's head.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        loop {
-            let mut stream = Pin::new(&mut self.stream);
-            let before = self.partial.len();
-            let input = match ready!(stream.as_mut().poll_fill_buf(cx)) {
-                Ok(input) if !input.is_empty() => input,
-                Ok(_) | Err(_) => return Poll::Ready(if before == 0 { Next::Gone } else { Next::BrokenOff }),
-            };
-            if before == 0 {
-                self.watch.bytes_arrived();
-            }
-            // Mostly all of it is here at once, and nothing of it is copied but what is kept.
-            let parsed = if before == 0 {
-                RequestHead::parse(input)
-            } else {
-                let more = &input[..input.len().min(HEAD_LIMIT)];
-                self.partial.extend_from_slice(more);
-                // A head ends with a line.
-                if more.contains(&b'\n') || self.partial.len() >= HEAD_LIMIT {
-                    RequestHead::parse(&self.partial)
-                } else {
-                    Ok(None)
-                }
-            };
-            match parsed {
-                Ok(Some((head, length))) => {
-                    stream.consume(length - before);
-                    self.partial = Vec::new();
-                    return Poll::Ready(Next::Head(head));
-                }
-                Ok(None) => {
-                    if before == 0 {
-                        self.partial.extend_from_slice(input);
-                    }
-                    let consumed = self.partial.len() - before;
-                    stream.consume(consumed);
-                }
-                Err(malformed) => return Poll::Ready(Next::Malformed(malformed)),
-            }
+        let polled = self.heads.poll(Pin::new(&mut self.stream), RequestHead::parse, cx);
+        let idle = self.is_idle();
+        if !idle || matches!(polled, Poll::Ready(Ok(_))) {
+            self.watch.bytes_arrived();
         }
+        polled.map(|read| match read {
+            Ok(head) => Next::Head(head),
+            Err(NoHead::Malformed(malformed)) => Next::Malformed(malformed),
+            Err(NoHead::Broken(_) | NoHead::Ended) if idle => Next::Gone,
+            Err(NoHead::Broken(_) | NoHead::Ended) => Next::BrokenOff,
+        })
     }
 
     /// Ready once the client has hung up, as far as can be seen: behind the next request, or a body that nobody reads, it cannot.
@@ -163,34 +121,19 @@ impl<S: AsyncBufRead + AsyncWrite + Unpin> Line<S> {
         }
     }
 
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, CutOff>> {
         while !self.interim.is_empty() {
             let count = ready!(Pin::new(&mut self.stream).poll_write(cx, self.interim))?;
+            if count == 0 {
+                return Poll::Ready(Err(CutOff::Ended));
+            }
             self.interim = &self.interim[count..];
             if self.interim.is_empty() {
                 // What does not leave at once leaves with the next flush, which the answer brings at the latest.
                 let _ = Pin::new(&mut self.stream).poll_flush(cx);
             }
         }
-        loop {
-            if let Some(trailers) = self.decoder.take_trailers() {
-                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-            }
-            if self.decoder.is_over() {
-                return Poll::Ready(None);
-            }
-            let mut stream = Pin::new(&mut self.stream);
-            let input = ready!(stream.as_mut().poll_fill_buf(cx))?;
-            if input.is_empty() {
-                return Poll::Ready(Some(Err(BrokenOff::Ended)));
-            }
-            let Decoded { consumed, data } = self.decoder.decode(input)?;
-            let data = Bytes::copy_from_slice(&input[data]);
-            stream.consume(consumed);
-            if !data.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(data))));
-            }
-        }
+        poll_part(Pin::new(&mut self.stream), &mut self.decoder, cx)
     }
 }
 
@@ -198,10 +141,10 @@ impl<S: AsyncBufRead + AsyncWrite + Unpin> Line<S> {
 
 impl<S: AsyncBufRead + AsyncWrite + Unpin> Body for RequestStream<S> {
     type Data = Bytes;
-    type Error = BrokenOff;
+    type Error = CutOff;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        lock(&self.0).poll_body(cx)
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        lock(&self.0).poll_body(cx).map(|part| part.map(Part::into_frame).transpose())
     }
 
     fn is_end_stream(&self) -> bool {
